@@ -1,0 +1,1 @@
+//! Histories of client operations, and the check that they are linearizable.

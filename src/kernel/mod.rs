@@ -1,0 +1,18 @@
+//! The kernel: what every module of the model stands on.
+//!
+//! One law, *persist before expose*: no message, reply, read view, delivery or decision leaves a
+//! process before the stores that it depends on are durable. It is carried by three types:
+//!
+//! * [`Logged`] and [`LoggedLog`]: state that cannot change without the change being stored;
+//! * [`Turn`]: one reaction of the whole stack, which collects stores and exposures and can let go
+//!   of neither;
+//! * [`Journal`]: the only place where a turn opens, and the only one that hands out what turns
+//!   exposed, once [`Commit::run`] has made their stores durable.
+
+mod disk;
+
+mod process;
+
+pub use disk::{Batch, Disk, DiskError, LogId, Row, RowKey, Rows, Store, Stored, StoredLog, Var};
+
+pub use process::{Ballot, Incarnation, ProcessId, ProcessSet, Ticks};

@@ -1,0 +1,1 @@
+//! The key-value state machine: multi-version, pure and deterministic.

@@ -1,0 +1,28 @@
+//! kvorum: a crash-recovery replicated key-value node.
+#![warn(missing_docs)]
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod proto;
+
+#[cfg(feature = "node")]
+pub mod api;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
+#[cfg(feature = "node")]
+pub mod consensus;
+#[cfg(feature = "node")]
+pub mod history;
+#[cfg(feature = "node")]
+pub mod kernel;
+#[cfg(feature = "node")]
+pub mod kv;
+#[cfg(feature = "node")]
+pub mod node;
+#[cfg(feature = "node")]
+pub mod sim;
+#[cfg(feature = "node")]
+pub mod storage;
+#[cfg(feature = "node")]
+pub mod transport;

@@ -1,0 +1,1 @@
+//! The simulator: the production stack under a seeded adversary, with a monitor per property.
