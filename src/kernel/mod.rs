@@ -10,9 +10,17 @@
 //!   exposed, once [`Commit::run`] has made their stores durable.
 
 mod disk;
-
+mod frame;
+mod journal;
+mod logged;
+mod mutant;
 mod process;
+mod turn;
 
 pub use disk::{Batch, Disk, DiskError, LogId, Row, RowKey, Rows, Store, Stored, StoredLog, Var};
-
+pub use frame::{Component, Frame, FrameError, MAX_BODY, Message, Opened, Slot};
+pub use journal::{Commit, Exposed, Held, Journal, Release, Synced};
+pub use logged::{Logged, LoggedLog, Undecodable};
+pub use mutant::{Mutant, Mutants};
 pub use process::{Ballot, Incarnation, ProcessId, ProcessSet, Ticks};
+pub use turn::{Early, Outgoing, Turn};

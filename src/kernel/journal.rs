@@ -1,0 +1,300 @@
+//! The journal: persist before expose.
+//!
+//! Turns close in order. What a turn exposes waits until its own stores, and those of every turn
+//! before it, are durable: also when it stores nothing, since it may speak of their state. One
+//! commit is under way at a time, and everything that closes meanwhile forms the next one.
+
+use super::disk::{Batch, Disk, DiskError};
+use super::mutant::{Mutant, Mutants};
+use super::turn::{Outgoing, Turn};
+use std::collections::VecDeque;
+
+/// Something that may leave the process: everything it depends on is durable. Only the journal
+/// makes one.
+///
+/// ```compile_fail
+/// # use kvorum::kernel::*;
+/// fn leak(frame: Outgoing) -> Exposed<Outgoing> {
+///     Exposed { inner: frame }
+/// }
+/// ```
+///
+/// ```
+/// # use kvorum::kernel::*;
+/// fn leave(frame: Exposed<Outgoing>) -> Outgoing {
+///     frame.into_inner()
+/// }
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[must_use]
+pub struct Exposed<T> {
+    inner: T,
+}
+
+impl<T> Exposed<T> {
+    /// What is exposed.
+    pub fn into_inner(self) -> T {
+        self.inner
+    }
+
+    /// What is exposed, by reference.
+    pub fn get(&self) -> &T {
+        &self.inner
+    }
+}
+
+/// Indications that a turn holds until they may be exposed. Nothing can be taken out again.
+#[derive(Debug)]
+pub struct Held<U> {
+    indications: Vec<U>,
+}
+
+impl<U> Held<U> {
+    /// Exposes an indication once everything stored up to the end of this turn is durable.
+    pub fn expose(&mut self, indication: U) {
+        self.indications.push(indication);
+    }
+}
+
+/// What has become durable, and leaves now, in the order of the turns.
+#[derive(Debug)]
+#[must_use]
+pub struct Release<U> {
+    /// Frames, those to the process itself included.
+    pub frames: Vec<Exposed<Outgoing>>,
+    /// Indications to the layer above the stack.
+    pub indications: Vec<Exposed<U>>,
+}
+
+impl<U> Default for Release<U> {
+    fn default() -> Self {
+        Self { frames: Vec::new(), indications: Vec::new() }
+    }
+}
+
+impl<U> Release<U> {
+    fn add(&mut self, frames: Vec<Outgoing>, indications: Vec<U>) {
+        self.frames.extend(frames.into_iter().map(|inner| Exposed { inner }));
+        self.indications.extend(indications.into_iter().map(|inner| Exposed { inner }));
+    }
+
+    /// Whether nothing leaves.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.indications.is_empty()
+    }
+}
+
+/// A batch on its way to the disk. Commits run one at a time, in the order in which the journal
+/// gave them out.
+#[derive(Debug)]
+#[must_use]
+pub struct Commit {
+    batch: Batch,
+    upto: u64,
+}
+
+impl Commit {
+    /// Makes the batch durable. A failure is final: see [`DiskError`].
+    pub fn run(&self, disk: &mut dyn Disk) -> Result<Synced, DiskError> {
+        disk.commit(&self.batch)?;
+        Ok(Synced { upto: self.upto })
+    }
+
+    /// What is to be made durable.
+    pub fn batch(&self) -> &Batch {
+        &self.batch
+    }
+}
+
+/// Proof that a commit is durable. Only [`Commit::run`] makes one.
+#[derive(Debug)]
+#[must_use]
+pub struct Synced {
+    upto: u64,
+}
+
+/// What a turn exposes, and the last turn whose stores it waits for.
+#[derive(Debug)]
+struct Waiting<U> {
+    needs: u64,
+    frames: Vec<Outgoing>,
+    indications: Vec<U>,
+}
+
+/// The journal of one process.
+///
+/// Invariant: `durable ≤ in_flight ≤ stored ≤ turn`, and `waiting` is ordered by `needs`.
+#[derive(Debug)]
+pub struct Journal<U> {
+    /// Number of the last turn.
+    turn: u64,
+    /// The last turn that stored something.
+    stored: u64,
+    /// The last turn of the commit under way; equal to `durable` when there is none.
+    in_flight: u64,
+    /// Every turn up to this one is durable.
+    durable: u64,
+    pending: Batch,
+    waiting: VecDeque<Waiting<U>>,
+    mutants: Mutants,
+}
+
+impl<U> Journal<U> {
+    /// The journal of a process that has just booted.
+    pub fn new(mutants: Mutants) -> Self {
+        Self {
+            turn: 0,
+            stored: 0,
+            in_flight: 0,
+            durable: 0,
+            pending: Batch::default(),
+            waiting: VecDeque::new(),
+            mutants,
+        }
+    }
+
+    /// Runs one turn. Returns, beside what `react` returned, what may leave at once: messages of
+    /// the two kinds that need not wait, and, when nothing at all is waiting to become durable,
+    /// what the turn exposed.
+    pub fn turn<R>(&mut self, react: impl FnOnce(&mut Turn, &mut Held<U>) -> R) -> (R, Release<U>) {
+        let mut turn = Turn::open();
+        let mut held = Held { indications: Vec::new() };
+        let result = react(&mut turn, &mut held);
+        self.turn += 1;
+        if !turn.batch.is_empty() {
+            self.stored = self.turn;
+            self.pending.extend(turn.batch);
+        }
+        let mut release = Release::default();
+        release.add(turn.early, Vec::new());
+        if self.stored <= self.durable || self.mutants.on(Mutant::ExposeBeforeSync) {
+            release.add(turn.frames, held.indications);
+        } else if !(turn.frames.is_empty() && held.indications.is_empty()) {
+            self.waiting.push_back(Waiting {
+                needs: self.stored,
+                frames: turn.frames,
+                indications: held.indications,
+            });
+        }
+        (result, release)
+    }
+
+    /// The next commit, if there is something to store and none is under way.
+    pub fn next_commit(&mut self) -> Option<Commit> {
+        if self.in_flight != self.durable || self.pending.is_empty() {
+            return None;
+        }
+        self.in_flight = self.stored;
+        Some(Commit { batch: std::mem::take(&mut self.pending), upto: self.stored })
+    }
+
+    /// Takes the proof that the commit under way is durable, and releases what waited for it.
+    pub fn synced(&mut self, synced: Synced) -> Release<U> {
+        assert_eq!(
+            synced.upto, self.in_flight,
+            "a commit of another journal, or an earlier one, was handed in"
+        );
+        self.durable = synced.upto;
+        let mut release = Release::default();
+        while self.waiting.front().is_some_and(|w| w.needs <= self.durable) {
+            let Some(ready) = self.waiting.pop_front() else { break };
+            release.add(ready.frames, ready.indications);
+        }
+        release
+    }
+
+    /// Whether everything that was stored is durable.
+    pub fn is_settled(&self) -> bool {
+        self.stored == self.durable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::disk::Stored;
+    use super::super::logged::Logged;
+    use super::*;
+
+    /// A disk that holds everything and fails on demand.
+    #[derive(Default)]
+    struct Memory {
+        commits: Vec<Batch>,
+        failing: bool,
+    }
+
+    impl Disk for Memory {
+        fn commit(&mut self, batch: &Batch) -> Result<(), DiskError> {
+            if self.failing {
+                return Err(DiskError::Failed("as told".into()));
+            }
+            self.commits.push(batch.clone());
+            Ok(())
+        }
+    }
+
+    fn journal() -> (Journal<&'static str>, Logged<u64>, Memory) {
+        let x = Logged::recover("test/x", &Stored::default(), 0).unwrap();
+        (Journal::new(Mutants::default()), x, Memory::default())
+    }
+
+    fn names(release: Release<&'static str>) -> Vec<&'static str> {
+        release.indications.into_iter().map(Exposed::into_inner).collect()
+    }
+
+    #[test]
+    fn what_a_turn_exposes_waits_for_its_stores() {
+        let (mut journal, mut x, mut disk) = journal();
+        let (_, release) = journal.turn(|turn, held| {
+            x.set(1, turn);
+            held.expose("stored 1");
+        });
+        assert!(release.is_empty());
+        let commit = journal.next_commit().unwrap();
+        let synced = commit.run(&mut disk).unwrap();
+        assert_eq!(names(journal.synced(synced)), ["stored 1"]);
+        assert_eq!(disk.commits.len(), 1);
+    }
+
+    #[test]
+    fn a_turn_that_stores_nothing_waits_behind_those_before_it() {
+        let (mut journal, mut x, mut disk) = journal();
+        let _ = journal.turn(|turn, _| x.set(1, turn));
+        let commit = journal.next_commit().unwrap();
+        assert!(journal.turn(|_, held| held.expose("x is 1")).1.is_empty());
+        let _ = journal.turn(|turn, held| {
+            x.set(2, turn);
+            held.expose("x is 2");
+        });
+        assert!(journal.next_commit().is_none(), "one commit at a time");
+        let synced = commit.run(&mut disk).unwrap();
+        assert_eq!(names(journal.synced(synced)), ["x is 1"]);
+        let commit = journal.next_commit().unwrap();
+        let synced = commit.run(&mut disk).unwrap();
+        assert_eq!(names(journal.synced(synced)), ["x is 2"]);
+        assert_eq!(names(journal.turn(|_, held| held.expose("idle")).1), ["idle"]);
+    }
+
+    #[test]
+    fn turns_that_close_during_a_commit_form_the_next_one() {
+        let (mut journal, mut x, mut disk) = journal();
+        let _ = journal.turn(|turn, _| x.set(1, turn));
+        let first = journal.next_commit().unwrap();
+        for n in 2..5 {
+            let _ = journal.turn(|turn, _| x.set(n, turn));
+        }
+        let _ = journal.synced(first.run(&mut disk).unwrap());
+        assert_eq!(journal.next_commit().unwrap().batch().stores().len(), 3);
+    }
+
+    #[test]
+    fn a_failed_commit_releases_nothing() {
+        let (mut journal, mut x, mut disk) = journal();
+        disk.failing = true;
+        let _ = journal.turn(|turn, held| {
+            x.set(1, turn);
+            held.expose("lost");
+        });
+        assert!(journal.next_commit().unwrap().run(&mut disk).is_err());
+        assert!(journal.next_commit().is_none(), "and none is ever given out again");
+    }
+}

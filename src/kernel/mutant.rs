@@ -1,0 +1,101 @@
+//! Bugs put in on purpose. Each stands for one sentence of the protocol left out; the simulator's
+//! named monitor must find it. Without the feature `mutants` none can be switched on.
+
+/// A sentence of the protocol, left out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)] // each is described by `Mutant::describe`
+pub enum Mutant {
+    ResumeBallot,
+    StoreAdoptionApart,
+    SyncWithoutSession,
+    SyncShortens,
+    PromiseIgnoresQueue,
+    ReadIndexEarly,
+    QuorumOfMessages,
+    LeaderCountsEarly,
+    ExposeBeforeSync,
+    LyingSync,
+    ReadAtOnce,
+    ServeAtOnce,
+    ForwardUnfiltered,
+    EvictedSessionExecutes,
+    FormAfterOneExchange,
+    WipedVotes,
+    CandidacyOnNack,
+    HappyWithoutMajority,
+}
+
+impl Mutant {
+    /// Every mutant.
+    pub const ALL: [Mutant; 18] = [
+        Self::ResumeBallot,
+        Self::StoreAdoptionApart,
+        Self::SyncWithoutSession,
+        Self::SyncShortens,
+        Self::PromiseIgnoresQueue,
+        Self::ReadIndexEarly,
+        Self::QuorumOfMessages,
+        Self::LeaderCountsEarly,
+        Self::ExposeBeforeSync,
+        Self::LyingSync,
+        Self::ReadAtOnce,
+        Self::ServeAtOnce,
+        Self::ForwardUnfiltered,
+        Self::EvictedSessionExecutes,
+        Self::FormAfterOneExchange,
+        Self::WipedVotes,
+        Self::CandidacyOnNack,
+        Self::HappyWithoutMajority,
+    ];
+
+    /// What it leaves out.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::ResumeBallot => "a recovered leader resumes its ballot",
+            Self::StoreAdoptionApart => "accRnd and log are stored apart",
+            Self::SyncWithoutSession => "AcceptSync is taken without its session",
+            Self::SyncShortens => "an AcceptSync of its own ballot shortens a log",
+            Self::PromiseIgnoresQueue => "a promise ignores the entries queued before it",
+            Self::ReadIndexEarly => "a read index is captured before everything adopted is decided",
+            Self::QuorumOfMessages => "a quorum is counted by messages",
+            Self::LeaderCountsEarly => "the leader counts itself before its own sync",
+            Self::ExposeBeforeSync => "acknowledgements leave before the sync",
+            Self::LyingSync => "the disk's sync lies",
+            Self::ReadAtOnce => "a leader answers reads without confirming that it leads",
+            Self::ServeAtOnce => "a recovered process serves at once",
+            Self::ForwardUnfiltered => "forwarded commands are executed without the filter",
+            Self::EvictedSessionExecutes => "an evicted session executes again",
+            Self::FormAfterOneExchange => "members form after one exchange",
+            Self::WipedVotes => "a wiped replica votes",
+            Self::CandidacyOnNack => "a Nack starts a candidacy",
+            Self::HappyWithoutMajority => "a leader stays happy though a majority has promised away",
+        }
+    }
+}
+
+/// Which mutant is on, if any: always none without the feature `mutants`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Mutants {
+    #[cfg(feature = "mutants")]
+    on: Option<Mutant>,
+}
+
+impl Mutants {
+    /// One mutant switched on.
+    #[cfg(feature = "mutants")]
+    pub fn only(mutant: Mutant) -> Self {
+        Self { on: Some(mutant) }
+    }
+
+    /// Whether this mutant is on.
+    #[inline]
+    pub fn on(self, mutant: Mutant) -> bool {
+        #[cfg(feature = "mutants")]
+        return self.on == Some(mutant);
+        #[cfg(not(feature = "mutants"))]
+        {
+            let _ = mutant;
+            false
+        }
+    }
+}

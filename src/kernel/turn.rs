@@ -1,0 +1,72 @@
+//! A turn: one reaction of the whole stack to what arrived.
+
+use super::disk::{Batch, RowKey, Store, Var};
+use super::frame::{Frame, Message};
+use super::process::ProcessId;
+use bytes::Bytes;
+
+/// A frame and where it goes. A frame to the process itself comes back as an event like any other:
+/// that is how a module learns that its own stores are durable.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outgoing {
+    /// The receiver.
+    pub to: ProcessId,
+    /// The frame.
+    pub frame: Frame,
+}
+
+/// A message that may leave before the stores of its turn are durable. There are two, and each
+/// stands beside the execution that shows why it is safe: the leader's proposal, and heartbeats.
+pub trait Early: Message {}
+
+/// One reaction of the whole stack: it gathers stores and exposures, and lets go of neither. Only
+/// the [`Journal`](super::Journal) opens one and closes it.
+#[derive(Debug, Default)]
+pub struct Turn {
+    pub(super) batch: Batch,
+    pub(super) frames: Vec<Outgoing>,
+    pub(super) early: Vec<Outgoing>,
+}
+
+impl Turn {
+    pub(super) fn open() -> Self {
+        Self::default()
+    }
+
+    /// Sends a message, once everything stored up to the end of this turn is durable.
+    pub fn send<M: Message>(&mut self, to: ProcessId, message: &M) {
+        self.frames.push(Outgoing { to, frame: Frame::seal(message) });
+    }
+
+    /// Sends one message to several processes, encoded once.
+    pub fn send_all<M: Message>(&mut self, to: impl IntoIterator<Item = ProcessId>, message: &M) {
+        let frame = Frame::seal(message);
+        self.frames.extend(to.into_iter().map(|to| Outgoing { to, frame: frame.clone() }));
+    }
+
+    /// Sends a message of one of the two kinds that need not wait for the sync.
+    pub fn send_early<M: Early>(&mut self, to: impl IntoIterator<Item = ProcessId>, message: &M) {
+        let frame = Frame::seal(message);
+        self.early.extend(to.into_iter().map(|to| Outgoing { to, frame: frame.clone() }));
+    }
+
+    /// Stores an encoded variable whose owner keeps it in another form than [`super::Logged`].
+    pub fn put_var(&mut self, var: impl Into<Var>, value: Bytes) {
+        self.batch.push(Store::Put { var: var.into(), value });
+    }
+
+    /// Stores a row of state.
+    pub fn put_row(&mut self, key: RowKey, value: Bytes) {
+        self.batch.push(Store::PutRow { key, value });
+    }
+
+    /// Deletes a row of state.
+    pub fn delete_row(&mut self, key: RowKey) {
+        self.batch.push(Store::DeleteRow { key });
+    }
+
+    /// Deletes up to `limit` rows that belong to other generations than `keep`.
+    pub fn drop_other_generations(&mut self, keep: u32, limit: u32) {
+        self.batch.push(Store::DropOtherGenerations { keep, limit });
+    }
+}
