@@ -26,3 +26,5 @@ pub mod sim;
 pub mod storage;
 #[cfg(feature = "node")]
 pub mod transport;
+
+pub use client::Client;
