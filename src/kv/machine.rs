@@ -1,0 +1,158 @@
+//! The state machine: commands in log order, one at a time.
+
+use super::range::header;
+use super::session::{Admission, Sessions};
+use super::txn::Execution;
+use super::view::{Size, View};
+use super::{Command, Error, Op, Reply, Response};
+use crate::proto::etcdserverpb::alarm_request::AlarmAction;
+use crate::proto::etcdserverpb::request_op::Request;
+use crate::proto::etcdserverpb::{
+    AlarmMember, AlarmRequest, AlarmResponse, AlarmType, CompactionRequest, CompactionResponse, RequestOp,
+    TxnRequest,
+};
+
+/// The key-value store of one replica. Equal logs give equal states and equal replies on every
+/// replica, whatever each has on disk.
+pub struct Machine {
+    pub(super) now: View,
+    pub(super) sessions: Sessions,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Machine {
+    /// An empty store, at revision 1.
+    pub fn new() -> Machine {
+        Machine { now: View::new(), sessions: Sessions::default() }
+    }
+
+    /// The state as readers may see it. O(1).
+    pub fn view(&self) -> View {
+        self.now.clone()
+    }
+
+    /// The length of the log prefix that has been applied.
+    pub fn applied(&self) -> u64 {
+        self.now.applied
+    }
+
+    /// The generation of the rows on disk.
+    pub fn generation(&self) -> u32 {
+        self.now.space.generation
+    }
+
+    /// How much there is.
+    pub fn size(&self) -> Size {
+        self.now.size()
+    }
+
+    /// Executes the command at `index` of the log; commands come in log order. Every command that
+    /// decodes has a reply, the same one on every replica.
+    pub fn apply(&mut self, index: u64, command: &Command) -> Reply {
+        assert!(index >= self.now.applied, "entry {index} of the log is applied already");
+        self.now.applied = index + 1;
+        let Some(call) = command.session else { return self.execute(&command.op) };
+        match self.sessions.admit(index, call) {
+            Admission::Execute => {
+                let reply = self.execute(&command.op);
+                self.sessions.remember(call, &command.op, &reply);
+                reply
+            }
+            Admission::Answer(reply) => reply,
+        }
+    }
+
+    fn execute(&mut self, op: &Op) -> Reply {
+        self.allows(op)?;
+        Ok(match op {
+            Op::Put(r) => Response::Put(self.write(|txn| txn.put(r))?),
+            Op::DeleteRange(r) => Response::DeleteRange(self.write(|txn| Ok(txn.delete(r)))?),
+            Op::Txn(r) => {
+                let (response, unresolved) = self.write(|txn| txn.txn(r))?;
+                Response::Txn(response, unresolved)
+            }
+            Op::Compact(r) => Response::Compact(self.compact(r)?),
+            Op::Alarm(r) => Response::Alarm(self.alarm(r)),
+            Op::OpenSession => Response::SessionOpened(self.sessions.open(self.now.applied)),
+            Op::CloseSession(id) => {
+                self.sessions.close(*id);
+                Response::SessionClosed
+            }
+        })
+    }
+
+    /// What alarms forbid.
+    fn allows(&self, op: &Op) -> Result<(), Error> {
+        let grows = match op {
+            Op::Put(_) => true,
+            Op::Txn(r) => has_puts(r),
+            Op::DeleteRange(_) | Op::Compact(_) => false,
+            Op::Alarm(_) | Op::OpenSession | Op::CloseSession(_) => return Ok(()),
+        };
+        if self.now.has(AlarmType::Corrupt) {
+            return Err(Error::Corrupt);
+        }
+        if grows && self.now.has(AlarmType::Nospace) {
+            return Err(Error::NoSpace);
+        }
+        Ok(())
+    }
+
+    fn write<T>(&mut self, f: impl FnOnce(&mut Execution<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        let View { space, revision, compacted, .. } = &mut self.now;
+        let mut execution = Execution::new(space, *revision, *compacted);
+        let result = f(&mut execution);
+        *revision = execution.now();
+        result
+    }
+
+    /// Compaction takes effect at once; the space is given back little by little.
+    fn compact(&mut self, r: &CompactionRequest) -> Result<CompactionResponse, Error> {
+        if r.revision <= self.now.compacted {
+            return Err(Error::Compacted);
+        }
+        if r.revision > self.now.revision {
+            return Err(Error::FutureRevision);
+        }
+        self.now.compacted = r.revision;
+        Ok(CompactionResponse { header: header(self.now.revision) })
+    }
+
+    /// Alarms go by member. Of an alarm that is lowered, member 0 stands for every one, and no
+    /// kind for every kind.
+    fn alarm(&mut self, r: &AlarmRequest) -> AlarmResponse {
+        let any = r.alarm() == AlarmType::None;
+        let asked = |on: &AlarmMember| any || on.alarm == i32::from(r.alarm());
+        let alarms = match r.action() {
+            AlarmAction::Get => self.now.alarms().filter(asked).collect(),
+            AlarmAction::Activate if any => Vec::new(),
+            AlarmAction::Activate => {
+                self.now.alarms.insert((r.alarm().into(), r.member_id));
+                vec![AlarmMember { member_id: r.member_id, alarm: r.alarm().into() }]
+            }
+            AlarmAction::Deactivate => {
+                let whose = |on: &AlarmMember| r.member_id == 0 || on.member_id == r.member_id;
+                let off: Vec<_> = self.now.alarms().filter(|on| asked(on) && whose(on)).collect();
+                for on in &off {
+                    self.now.alarms.remove(&(on.alarm, on.member_id));
+                }
+                off
+            }
+        };
+        AlarmResponse { header: header(self.now.revision), alarms }
+    }
+}
+
+/// Whether a transaction could put something, in whichever branch.
+fn has_puts(r: &TxnRequest) -> bool {
+    r.success.iter().chain(&r.failure).any(|RequestOp { request }| match request {
+        Some(Request::RequestPut(_)) => true,
+        Some(Request::RequestTxn(r)) => has_puts(r),
+        Some(Request::RequestRange(_) | Request::RequestDeleteRange(_)) | None => false,
+    })
+}

@@ -1,0 +1,94 @@
+//! Views: the state after a prefix of the log, for readers on their own threads.
+
+use super::keyspace::Keyspace;
+use super::range::{Unreadable, select};
+use super::{Error, check_range};
+use crate::kernel::Rows;
+use crate::proto::etcdserverpb::{AlarmMember, AlarmType, RangeRequest, RangeResponse};
+use imbl::OrdSet;
+
+/// An immutable state of the store. Cloning is O(1): views share their structure with each other
+/// and with the state machine.
+#[derive(Clone)]
+pub struct View {
+    pub(super) space: Keyspace,
+    pub(super) revision: i64,
+    pub(super) compacted: i64,
+    pub(super) applied: u64,
+    /// Alarm and member.
+    pub(super) alarms: OrdSet<(i32, u64)>,
+}
+
+/// How much there is. Counts are of the whole store; bytes are estimates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Keys that exist.
+    pub keys: u64,
+    /// Versions of keys, tombstones included, as far as they are not cleaned up.
+    pub versions: u64,
+    /// Keys and values of all versions, in bytes: etcd's `dbSize`, the quota counts it.
+    pub bytes: u64,
+    /// Keys and values of the keys that exist, in bytes: etcd's `dbSizeInUse`.
+    pub live_bytes: u64,
+    /// Bytes of memory that the index and the values take.
+    pub memory: u64,
+}
+
+impl View {
+    pub(super) fn new() -> Self {
+        View { space: Keyspace::default(), revision: 1, compacted: -1, applied: 0, alarms: OrdSet::new() }
+    }
+
+    /// The current revision. An empty store is at 1.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// The revision of the last compaction: reads below it are refused. −1 before the first.
+    pub fn compacted(&self) -> i64 {
+        self.compacted
+    }
+
+    /// The length of the log prefix that led here.
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// Alarms that are on, of all members.
+    pub fn alarms(&self) -> impl Iterator<Item = AlarmMember> {
+        self.alarms.iter().map(|&(alarm, member_id)| AlarmMember { member_id, alarm })
+    }
+
+    /// Reads a range. Blocks where it reads superseded versions, which are on disk. The header has
+    /// the current revision only.
+    pub fn range(&self, r: &RangeRequest, rows: &dyn Rows) -> Result<RangeResponse, Error> {
+        check_range(r)?;
+        if self.has(AlarmType::Corrupt) {
+            return Err(Error::Corrupt);
+        }
+        let (mut response, holes) = select(&self.space, r, self.revision, self.compacted)?;
+        if !holes.is_empty() {
+            holes.fill(&mut response, rows).map_err(|e| match e {
+                // A compaction that this view does not know yet.
+                Unreadable::Gone => Error::Compacted,
+                Unreadable::Disk(e) => Error::Disk(e),
+            })?;
+        }
+        Ok(response)
+    }
+
+    /// How much there is.
+    pub fn size(&self) -> Size {
+        self.space.size()
+    }
+
+    pub(super) fn has(&self, alarm: AlarmType) -> bool {
+        let alarm = i32::from(alarm);
+        self.alarms.get_next(&(alarm, 0)).is_some_and(|(on, _)| *on == alarm)
+    }
+}
+
+const _: () = {
+    const fn readers_may_hold_it_on_any_thread<T: Send + Sync>() {}
+    readers_may_hold_it_on_any_thread::<View>();
+};
