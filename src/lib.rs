@@ -7,6 +7,8 @@ pub mod proto;
 
 #[cfg(feature = "node")]
 pub mod api;
+#[cfg(feature = "node")]
+pub mod broadcast;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
@@ -22,6 +24,8 @@ pub mod kv;
 pub mod node;
 #[cfg(feature = "node")]
 pub mod sim;
+#[cfg(feature = "node")]
+pub mod stack;
 #[cfg(feature = "node")]
 pub mod storage;
 #[cfg(feature = "node")]

@@ -1,1 +1,21 @@
 //! The replicated log: leader detection and Sequence Paxos.
+//!
+//! Read [`SequencePaxos`] first; [`Acceptor`](acceptor::Acceptor) holds what is durable and the
+//! rules by which it changes; a process is a follower until it stands ([`candidate`]) and leads
+//! ([`leader`]). [`Detector`] says when to stand, [`Members`] whose votes count.
+
+pub mod acceptor;
+pub mod candidate;
+mod detector;
+pub mod leader;
+mod members;
+mod messages;
+mod reads;
+mod sequence;
+
+pub use acceptor::Gate;
+pub use detector::{Detector, Facts};
+pub use members::Members;
+pub use messages::{Accept, Distrust, Heartbeat, Membership, Paxos, Session};
+pub use reads::Asked;
+pub use sequence::{Notice, SequencePaxos};

@@ -33,14 +33,14 @@ pub enum Component {
     Proposal = 4,
     /// Total-order broadcast: commands on their way to the leader.
     TotalOrder = 5,
-    /// Snapshots on their way to a replica that fell behind.
-    Snapshot = 6,
+    /// Decided entries and snapshots, on their way to a process that fell behind.
+    CatchUp = 6,
 }
 
 impl Component {
     /// All components.
     pub const ALL: [Component; 6] =
-        [Self::Members, Self::Detector, Self::Consensus, Self::Proposal, Self::TotalOrder, Self::Snapshot];
+        [Self::Members, Self::Detector, Self::Consensus, Self::Proposal, Self::TotalOrder, Self::CatchUp];
 
     fn from_number(n: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|c| *c as u8 == n)

@@ -9,6 +9,7 @@
 //! * [`Journal`]: the only place where a turn opens, and the only one that hands out what turns
 //!   exposed, once [`Commit::run`] has made their stores durable.
 
+mod config;
 mod disk;
 mod frame;
 mod journal;
@@ -17,6 +18,7 @@ mod mutant;
 mod process;
 mod turn;
 
+pub use config::{Bounds, Config, Timing};
 pub use disk::{Batch, Disk, DiskError, LogId, Row, RowKey, Rows, Store, Stored, StoredLog, Var};
 pub use frame::{Component, Frame, FrameError, MAX_BODY, Message, Opened, Slot};
 pub use journal::{Commit, Exposed, Held, Journal, Release, Synced};

@@ -1,0 +1,325 @@
+//! Bringing a process that fell behind up to date: decided entries while the log still has them, a
+//! snapshot where it does not.
+//!
+//! What is decided may be learned by anyone, from anyone, at any time: this traffic belongs to no
+//! ballot and counts in no majority. The learner pulls: it asks from where it stands, and asks
+//! again until it stands where its source does. A snapshot is the source's last finished
+//! checkpoint, row by row in order; the learner stages the rows in a generation of its own, and
+//! moves to it in one batch with the last of them, so that half a snapshot is never state.
+
+use crate::kernel::{Component, Config, Message, ProcessId, RowKey, Slot, Ticks, Turn};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// Names a snapshot: the log prefix that it covers, and the boot of the process that has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SnapshotId {
+    /// The entries that it covers.
+    pub applied: u64,
+    /// The source's boot.
+    pub boot: u64,
+}
+
+/// A place between rows: revision and position.
+pub type Cursor = (u64, u32);
+
+/// Between a process that fell behind and its source.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum CatchUpMessage {
+    /// What follows the asker's decided prefix is wanted.
+    Ask {
+        /// The asker's decided prefix.
+        from: u64,
+        /// The snapshot that it has begun to receive, and where that goes on.
+        snapshot: Option<(SnapshotId, Cursor)>,
+    },
+    /// Decided entries.
+    Entries {
+        /// The index of the first.
+        from: u64,
+        /// The entries.
+        entries: Vec<Bytes>,
+        /// The source's decided prefix.
+        decided: u64,
+    },
+    /// A piece of a snapshot.
+    Chunk {
+        /// Which snapshot.
+        id: SnapshotId,
+        /// Where the piece starts.
+        at: Cursor,
+        /// With the first piece: the checkpoint that the rows belong to.
+        meta: Option<Bytes>,
+        /// The rows, by revision and position.
+        rows: Vec<(u64, u32, Bytes)>,
+        /// Whether these are the last.
+        last: bool,
+    },
+}
+
+impl Message for CatchUpMessage {
+    const COMPONENT: Component = Component::CatchUp;
+
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Ask { .. } => 1,
+            Self::Entries { .. } => 2,
+            Self::Chunk { .. } => 3,
+        }
+    }
+
+    fn slot(&self) -> Slot {
+        Slot::Window
+    }
+}
+
+/// The rows of a snapshot as they are staged.
+#[derive(Debug)]
+struct Staging<L> {
+    id: SnapshotId,
+    generation: u32,
+    next: Cursor,
+    meta: Bytes,
+    loader: L,
+}
+
+/// Builds the state from a checkpoint's rows; implemented by the layer above.
+pub trait Load: Sized {
+    /// Starts from what the checkpoint says; nothing if it cannot be read.
+    fn begin(meta: &Bytes, generation: u32) -> Option<Self>;
+    /// Takes a row.
+    fn row(&mut self, key: RowKey, value: Bytes) -> bool;
+}
+
+/// The complete snapshot.
+#[derive(Debug)]
+pub struct Installed<L> {
+    /// The entries that it covers.
+    pub applied: u64,
+    /// The generation of its rows.
+    pub generation: u32,
+    /// The checkpoint that the rows belong to.
+    pub meta: Bytes,
+    /// The state, loaded.
+    pub loader: L,
+}
+
+/// The process that fell behind.
+#[derive(Debug)]
+pub struct CatchUp<L> {
+    config: Config,
+    source: Option<ProcessId>,
+    asked: Ticks,
+    progress: Ticks,
+    staging: Option<Staging<L>>,
+    /// The next generation that no row on disk uses.
+    generation: u32,
+    now: Ticks,
+}
+
+impl<L: Load> CatchUp<L> {
+    /// Nothing is resumed; `generation` is above that of every row on disk.
+    pub fn start(config: Config, generation: u32) -> Self {
+        Self { config, source: None, asked: 0, progress: 0, staging: None, generation, now: 0 }
+    }
+
+    /// Whether a snapshot is being staged: its rows must not be cleared away.
+    pub fn is_staging(&self) -> bool {
+        self.staging.is_some()
+    }
+
+    /// This process lacks what `source` has decided.
+    pub fn begin(&mut self, source: ProcessId, decided: u64, turn: &mut Turn) {
+        if self.source.is_none() {
+            tracing::info!(process = %self.config.me, %source, decided, "catches up");
+            self.source = Some(source);
+            self.progress = self.now;
+            self.ask(decided, turn);
+        }
+    }
+
+    fn ask(&mut self, decided: u64, turn: &mut Turn) {
+        let Some(source) = self.source else { return };
+        self.asked = self.now;
+        let snapshot = self.staging.as_ref().map(|s| (s.id, s.next));
+        turn.send(source, &CatchUpMessage::Ask { from: decided, snapshot });
+    }
+
+    /// Time passes: what was lost is asked for again; a source that is silent for several election
+    /// timeouts is given up.
+    pub fn tick(&mut self, now: Ticks, decided: u64, turn: &mut Turn) {
+        self.now = now;
+        if self.source.is_none() {
+            return;
+        }
+        if now - self.progress > 4 * self.config.timing.election {
+            self.source = None;
+            self.staging = None;
+        } else if now - self.asked >= self.config.timing.resend {
+            self.ask(decided, turn);
+        }
+    }
+
+    /// Decided entries arrived and were learned; `decided` is where this process stands now.
+    pub fn upon_entries(&mut self, from: ProcessId, decided: u64, theirs: u64, turn: &mut Turn) {
+        if self.source != Some(from) {
+            return;
+        }
+        self.progress = self.now;
+        if decided >= theirs {
+            self.source = None;
+        } else {
+            self.ask(decided, turn);
+        }
+    }
+
+    /// A piece of a snapshot arrived. Returns the snapshot when it is complete; the layer above
+    /// moves to it in this same turn.
+    pub fn upon_chunk(
+        &mut self,
+        from: ProcessId,
+        decided: u64,
+        chunk: (SnapshotId, Cursor, Option<Bytes>, Vec<(u64, u32, Bytes)>, bool),
+        turn: &mut Turn,
+    ) -> Option<Installed<L>> {
+        let (id, at, meta, rows, last) = chunk;
+        if self.source != Some(from) || id.applied <= decided {
+            return None;
+        }
+        if let Some(meta) = meta
+            && self.staging.as_ref().is_none_or(|s| s.id != id)
+        {
+            let generation = self.generation;
+            self.generation += 1;
+            let loader = L::begin(&meta, generation)?;
+            self.staging = Some(Staging { id, generation, next: (0, 0), meta, loader });
+        }
+        let staging = self.staging.as_mut().filter(|s| s.id == id && s.next == at)?;
+        self.progress = self.now;
+        for (main, sub, value) in rows {
+            let key = RowKey { generation: staging.generation, main, sub };
+            turn.put_row(key, value.clone());
+            if !staging.loader.row(key, value) {
+                self.staging = None;
+                return None;
+            }
+            staging.next = (main, sub + 1);
+        }
+        if !last {
+            self.ask(decided, turn);
+            return None;
+        }
+        let done = self.staging.take()?;
+        Some(Installed {
+            applied: done.id.applied,
+            generation: done.generation,
+            meta: done.meta,
+            loader: done.loader,
+        })
+    }
+
+    /// A snapshot was installed: go on with the entries after it.
+    pub fn upon_installed(&mut self, decided: u64, turn: &mut Turn) {
+        self.ask(decided, turn);
+    }
+}
+
+/// The checkpoint that a source gives away.
+#[derive(Clone, Debug)]
+struct Pinned {
+    id: SnapshotId,
+    generation: u32,
+    /// The first revision that it does not cover.
+    end: u64,
+    meta: Bytes,
+    used: Ticks,
+}
+
+/// Rows on their way from the disk to a learner.
+#[derive(Debug)]
+struct Ticket {
+    number: u64,
+    to: ProcessId,
+    at: Cursor,
+}
+
+/// Rows wanted from the checkpoint on disk: ticket, first row, first revision not wanted, bytes.
+pub type Fetch = (u64, RowKey, u64, usize);
+
+/// The process that has what another lacks.
+///
+/// While a checkpoint is pinned no other one begins, so that its rows stay as they are. The pin
+/// ends an election timeout after it was last used.
+#[derive(Debug)]
+pub struct Source {
+    config: Config,
+    pinned: Option<Pinned>,
+    tickets: Vec<Ticket>,
+    next: u64,
+    now: Ticks,
+}
+
+impl Source {
+    /// Gives nothing away yet.
+    pub fn start(config: Config) -> Self {
+        Self { config, pinned: None, tickets: Vec::new(), next: 1, now: 0 }
+    }
+
+    /// Whether the last checkpoint must stay as it is.
+    pub fn pins(&self) -> bool {
+        self.pinned.is_some()
+    }
+
+    /// The log must keep what follows the snapshot that is being sent.
+    pub fn pinned_applied(&self) -> Option<u64> {
+        self.pinned.as_ref().map(|p| p.id.applied)
+    }
+
+    /// Time passes.
+    pub fn tick(&mut self, now: Ticks) {
+        self.now = now;
+        if self.pinned.as_ref().is_some_and(|p| now - p.used > 4 * self.config.timing.election) {
+            self.unpin();
+        }
+    }
+
+    /// The checkpoint is replaced.
+    pub fn unpin(&mut self) {
+        self.pinned = None;
+        self.tickets.clear();
+    }
+
+    /// Pins the last finished checkpoint, unless one is pinned.
+    pub fn pin(&mut self, applied: u64, generation: u32, end: u64, meta: Bytes) {
+        let id = SnapshotId { applied, boot: self.config.boot };
+        let used = self.now;
+        self.pinned.get_or_insert(Pinned { id, generation, end, meta, used });
+    }
+
+    /// The next piece of the pinned checkpoint is wanted.
+    pub fn upon_ask(&mut self, from: ProcessId, snapshot: Option<(SnapshotId, Cursor)>) -> Option<Fetch> {
+        let pinned = self.pinned.as_mut()?;
+        pinned.used = self.now;
+        let at = match snapshot {
+            Some((id, at)) if id == pinned.id => at,
+            Some(_) | None => (0, 0),
+        };
+        let number = self.next;
+        self.next += 1;
+        self.tickets.retain(|t| t.to != from);
+        self.tickets.push(Ticket { number, to: from, at });
+        let first = RowKey { generation: pinned.generation, main: at.0, sub: at.1 };
+        Some((number, first, pinned.end, self.config.bounds.frame_bytes))
+    }
+
+    /// The rows came from the disk: send them. No rows means that there are no more.
+    pub fn upon_rows(&mut self, number: u64, rows: Vec<(RowKey, Bytes)>, turn: &mut Turn) {
+        let Some(pinned) = &self.pinned else { return };
+        let Some(i) = self.tickets.iter().position(|t| t.number == number) else { return };
+        let Ticket { to, at, .. } = self.tickets.swap_remove(i);
+        let last = rows.is_empty();
+        let rows = rows.into_iter().map(|(k, v)| (k.main, k.sub, v)).collect();
+        let meta = (at == (0, 0)).then(|| pinned.meta.clone());
+        turn.send(to, &CatchUpMessage::Chunk { id: pinned.id, at, meta, rows, last });
+    }
+}

@@ -1,0 +1,14 @@
+//! Broadcast on top of the log: total order, at most once; and bringing a process that fell behind
+//! up to date.
+
+mod catch_up;
+mod filter;
+mod reads;
+mod state_machine;
+mod total_order;
+
+pub use catch_up::{CatchUp, CatchUpMessage, Fetch, Installed, Load, SnapshotId, Source};
+pub use filter::Filter;
+pub use reads::Reads;
+pub use state_machine::{Piece, StateMachine};
+pub use total_order::{Entry, GivenUp, TotalOrder, TotalOrderMessage};

@@ -1,0 +1,54 @@
+//! The replicated state machine: what the log is for.
+
+use super::catch_up::Load;
+use crate::kernel::{Row, RowKey};
+use bytes::Bytes;
+use std::fmt::Debug;
+
+/// A deterministic state machine. Every process applies the same commands in the same order, and
+/// gets the same state and the same replies; nothing else may have an influence: no clock, no
+/// randomness, no iteration order.
+pub trait StateMachine: Sized {
+    /// The answer to a command.
+    type Reply: Clone + Debug;
+    /// The state as of now, immutable and cheap to clone, for readers on other threads.
+    type View: Clone + Debug;
+    /// Builds the state from a checkpoint's rows.
+    type Loader: Load;
+
+    /// The state before any command.
+    fn init() -> Self;
+
+    /// Executes the command at `index` of the log. Must not panic, whatever the bytes.
+    fn apply(&mut self, index: u64, command: Bytes) -> Self::Reply;
+
+    /// The state as of now.
+    fn view(&self) -> Self::View;
+
+    /// Begins a checkpoint of the state as of now, to be written piece by piece while later
+    /// commands go on.
+    fn begin_checkpoint(&mut self);
+
+    /// The next piece of the checkpoint, of about `budget` bytes.
+    fn checkpoint_piece(&mut self, budget: usize) -> Piece;
+
+    /// The generation of the rows on disk.
+    fn generation(&self) -> u32;
+
+    /// One above the greatest [`RowKey::main`] of the last finished checkpoint.
+    fn checkpoint_end(&self) -> u64;
+
+    /// The state that was loaded; nothing where rows and checkpoint contradict each other.
+    fn load(loader: Self::Loader) -> Option<Self>;
+}
+
+/// A piece of a checkpoint.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Piece {
+    /// Rows to write.
+    pub puts: Vec<Row>,
+    /// Rows that no longer count.
+    pub deletes: Vec<RowKey>,
+    /// With the last piece: what the checkpoint is, stored in the same batch.
+    pub finished: Option<Bytes>,
+}

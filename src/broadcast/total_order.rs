@@ -1,0 +1,224 @@
+//! Logged total-order broadcast: commands of every process on their way into the log.
+//!
+//! Interface: request Broadcast(command), from any process; delivery is the decided log, read from
+//! one's own cursor. Properties: those of the log, and at most once: (origin, incarnation, seq) has
+//! one effect. Nothing is logged first: a command that is lost before it is proposed was never
+//! acknowledged.
+
+use crate::kernel::{Ballot, Component, Config, Incarnation, Message, ProcessId, Slot, Ticks, Turn};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, VecDeque};
+
+/// What the log carries.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// The process that was asked.
+    pub origin: ProcessId,
+    /// Its incarnation.
+    pub inc: Incarnation,
+    /// Counts its commands.
+    pub seq: u64,
+    /// The lowest command that it still waits for.
+    pub low: u64,
+    /// The command.
+    pub command: Bytes,
+}
+
+impl Entry {
+    /// As the log stores it.
+    pub fn encode(&self) -> Bytes {
+        postcard::to_allocvec(self).expect("entries are plain data, which always encodes").into()
+    }
+
+    /// From the log.
+    pub fn decode(bytes: &Bytes) -> Option<Self> {
+        postcard::from_bytes(bytes).ok()
+    }
+}
+
+/// Commands and reads on their way to the leader and back.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum TotalOrderMessage {
+    /// Encoded entries for the leader, each with the ticks that its origin still waits.
+    Forward {
+        /// The entries.
+        entries: Vec<(Ticks, Bytes)>,
+    },
+    /// A read index is wanted; a later `number` replaces an earlier one.
+    ReadAsk {
+        /// The asker's incarnation.
+        inc: Incarnation,
+        /// Counts its questions.
+        number: u64,
+    },
+    /// Reads asked for up to `number` may look once everything below `index` is applied.
+    ReadAt {
+        /// The asker's incarnation.
+        inc: Incarnation,
+        /// The question.
+        number: u64,
+        /// The read index.
+        index: u64,
+    },
+}
+
+impl Message for TotalOrderMessage {
+    const COMPONENT: Component = Component::TotalOrder;
+
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Forward { .. } => 1,
+            Self::ReadAsk { .. } => 2,
+            Self::ReadAt { .. } => 3,
+        }
+    }
+
+    fn slot(&self) -> Slot {
+        match self {
+            Self::Forward { .. } => Slot::Window,
+            Self::ReadAsk { .. } | Self::ReadAt { .. } => Slot::Newest,
+        }
+    }
+}
+
+/// A command of this process that has no answer yet.
+#[derive(Debug)]
+struct Pending {
+    request: u64,
+    entry: Bytes,
+    deadline: Ticks,
+    /// The ballot whose leader has it, and since when.
+    sent: Option<(Ballot, Ticks)>,
+}
+
+/// Why a command was given up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GivenUp {
+    /// It never left this process: it is surely not executed.
+    NeverSent,
+    /// Its fate is unknown.
+    Unknown,
+}
+
+/// The commands of one process, and at the leader those of the others.
+///
+/// Bounds: `pending` holds at most `bounds.requests`, and so does `queue` for each process.
+#[derive(Debug)]
+pub struct TotalOrder {
+    config: Config,
+    inc: Incarnation,
+    next: u64,
+    pending: BTreeMap<u64, Pending>,
+    /// At the leader: entries to propose, with the time at which they are given up.
+    queue: VecDeque<(Ticks, Bytes)>,
+    now: Ticks,
+}
+
+impl TotalOrder {
+    /// Nothing is resumed: the commands of an earlier incarnation are nobody's.
+    pub fn start(config: Config, inc: Incarnation) -> Self {
+        Self { config, inc, next: 1, pending: BTreeMap::new(), queue: VecDeque::new(), now: 0 }
+    }
+
+    /// Broadcasts a command; false when too many wait already.
+    pub fn broadcast(&mut self, request: u64, command: Bytes, patience: Ticks) -> bool {
+        let low = self.pending.keys().next().copied().unwrap_or(self.next);
+        let bound = self.config.bounds.requests;
+        if self.pending.len() >= bound || self.next - low >= 8 * bound as u64 {
+            return false;
+        }
+        let seq = self.next;
+        self.next += 1;
+        let entry = Entry { origin: self.config.me, inc: self.inc, seq, low, command }.encode();
+        self.pending.insert(seq, Pending { request, entry, deadline: self.now + patience, sent: None });
+        true
+    }
+
+    /// Nobody waits for the request any more.
+    pub fn cancel(&mut self, request: u64) {
+        self.pending.retain(|_, p| p.request != request);
+    }
+
+    /// Time passes: the requests whose time ran out.
+    pub fn tick(&mut self, now: Ticks) -> Vec<(u64, GivenUp)> {
+        self.now = now;
+        let late: Vec<u64> =
+            self.pending.iter().filter(|(_, p)| p.deadline <= now).map(|(s, _)| *s).collect();
+        late.into_iter()
+            .filter_map(|seq| self.pending.remove(&seq))
+            .map(|p| (p.request, if p.sent.is_some() { GivenUp::Unknown } else { GivenUp::NeverSent }))
+            .collect()
+    }
+
+    /// Sends what the leader of `ballot` does not have yet, or has had for so long that it was
+    /// probably lost. Where this process leads it goes into the queue.
+    pub fn dispatch(&mut self, leader: Option<Ballot>, leads: bool, turn: &mut Turn) {
+        if !leads {
+            self.queue.clear();
+        }
+        let Some(ballot) = leader else { return };
+        let (now, resend, bounds) = (self.now, self.config.timing.resend, self.config.bounds);
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        for pending in self.pending.values_mut() {
+            match pending.sent {
+                Some((to, at)) if to == ballot && (now - at < 4 * resend || leads) => continue,
+                Some(_) | None => {}
+            }
+            if bytes >= bounds.frame_bytes || entries.len() >= bounds.frame_entries {
+                break;
+            }
+            bytes += pending.entry.len();
+            pending.sent = Some((ballot, now));
+            entries.push((pending.deadline - now, pending.entry.clone()));
+        }
+        if entries.is_empty() {
+        } else if leads {
+            self.enqueue(entries);
+        } else {
+            turn.send(ballot.process, &TotalOrderMessage::Forward { entries });
+        }
+    }
+
+    /// Commands to be proposed here. What finds no room is dropped: its origin sends it again.
+    pub fn enqueue(&mut self, entries: Vec<(Ticks, Bytes)>) {
+        let room = (self.config.bounds.requests * self.config.processes).saturating_sub(self.queue.len());
+        self.queue.extend(entries.into_iter().take(room).map(|(patience, e)| (self.now + patience, e)));
+    }
+
+    /// The next entries to propose: at most `bytes` of them, and none whose time ran out.
+    pub fn take_proposals(&mut self, bytes: usize) -> Vec<Bytes> {
+        let mut taken = Vec::new();
+        let mut size = 0;
+        while size < bytes {
+            let Some((deadline, entry)) = self.queue.pop_front() else { break };
+            if deadline > self.now {
+                size += entry.len();
+                taken.push(entry);
+            }
+        }
+        taken
+    }
+
+    /// Whether commands wait to be proposed here.
+    pub fn has_proposals(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// An entry was executed: the request that waits for it here, if one does.
+    pub fn executed(&mut self, entry: &Entry) -> Option<u64> {
+        if entry.origin != self.config.me || entry.inc != self.inc {
+            return None;
+        }
+        self.pending.remove(&entry.seq).map(|p| p.request)
+    }
+
+    /// The requests among those waiting whose command is done, though this process did not execute
+    /// it: a snapshot covered it.
+    pub fn take_done(&mut self, is_done: impl Fn(Incarnation, u64) -> bool) -> Vec<u64> {
+        let inc = self.inc;
+        let done: Vec<u64> = self.pending.keys().copied().filter(|seq| is_done(inc, *seq)).collect();
+        done.into_iter().filter_map(|seq| self.pending.remove(&seq)).map(|p| p.request).collect()
+    }
+}

@@ -1,0 +1,302 @@
+//! The acceptor: the durable state of one process in the log protocol, and the rules by which it
+//! may change.
+
+use super::messages::{Paxos, Session};
+use crate::kernel::{
+    Ballot, Config, Incarnation, LogId, Logged, LoggedLog, Mutant, Stored, Ticks, Turn, Undecodable,
+};
+use bytes::Bytes;
+
+/// How far a process must have applied the log before it shows anything after a boot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gate {
+    /// Not known yet: no leader has told.
+    Unknown,
+    /// Up to this length.
+    Until(u64),
+}
+
+/// What is durable here, as far as this process has been told by its own journal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Durable {
+    /// The promise.
+    pub prom: Ballot,
+    /// The ballot in which the log was accepted.
+    pub acc: Ballot,
+    /// The length of the log.
+    pub len: u64,
+}
+
+/// The durable state: promise, accepted ballot, log, decided prefix.
+///
+/// Invariants, asserted where they change:
+/// * `acc ≤ prom`, and neither ever decreases;
+/// * `first ≤ decided ≤ len`, and `decided` never decreases;
+/// * nothing below `decided` is ever truncated or replaced by something else;
+/// * `acc` moves to a new ballot only together with the whole of what its leader adopted, in one
+///   batch: half of it must not look like a log of that ballot.
+#[derive(Debug)]
+pub struct Acceptor {
+    config: Config,
+    inc: Incarnation,
+    prom: Logged<Ballot>,
+    acc: Logged<Ballot>,
+    log: LoggedLog,
+    decided: u64,
+    stored_decided: Logged<u64>,
+    durable: Durable,
+    /// The last promise, while an `AcceptSync` that answers it may be taken.
+    session: Option<Session>,
+    sessions: u64,
+    gate: Gate,
+    /// When the log last was found short of being durable; none while it is durable.
+    unsynced_since: Option<Ticks>,
+    now: Ticks,
+    /// Mutant `StoreAdoptionApart`: the log that follows in a batch of its own.
+    apart: Option<(u64, Vec<Bytes>)>,
+}
+
+impl Acceptor {
+    /// Recovers from what is stored; `applied` is the length that the last finished checkpoint
+    /// covers: all of it was decided.
+    pub fn start(
+        config: Config,
+        inc: Incarnation,
+        stored: &Stored,
+        applied: u64,
+    ) -> Result<Self, Undecodable> {
+        let prom = Logged::recover("log/prom", stored, Ballot::ZERO)?.vote();
+        let acc = Logged::recover("log/acc", stored, Ballot::ZERO)?.vote();
+        let log = LoggedLog::recover(LogId::REPLICATED, stored);
+        let stored_decided = Logged::recover("log/decided", stored, 0)?;
+        let decided = applied.max(*stored_decided);
+        let durable = Durable { prom: *prom, acc: *acc, len: log.len() };
+        Ok(Self {
+            config,
+            inc,
+            prom,
+            acc,
+            log,
+            decided,
+            stored_decided,
+            durable,
+            session: None,
+            sessions: 0,
+            gate: Gate::Unknown,
+            unsynced_since: None,
+            now: 0,
+            apart: None,
+        })
+    }
+
+    /// Which life of the process this is.
+    pub fn incarnation(&self) -> Incarnation {
+        self.inc
+    }
+
+    /// The promised ballot.
+    pub fn prom(&self) -> Ballot {
+        *self.prom
+    }
+
+    /// The ballot in which the log was last accepted.
+    pub fn acc(&self) -> Ballot {
+        *self.acc
+    }
+
+    /// The log.
+    pub fn log(&self) -> &LoggedLog {
+        &self.log
+    }
+
+    /// The length of the decided prefix.
+    pub fn decided(&self) -> u64 {
+        self.decided
+    }
+
+    /// What is durable.
+    pub fn durable(&self) -> Durable {
+        self.durable
+    }
+
+    /// The serving gate.
+    pub fn gate(&self) -> Gate {
+        self.gate
+    }
+
+    /// Sets the serving gate, once.
+    pub fn learn_gate(&mut self, until: u64) {
+        if self.gate == Gate::Unknown {
+            self.gate = Gate::Until(until);
+        }
+    }
+
+    /// Whether an `AcceptSync` for this promise may still be taken.
+    pub fn awaits(&self, sess: Session) -> bool {
+        self.session == Some(sess) || self.config.mutants.on(Mutant::SyncWithoutSession)
+    }
+
+    /// Whether the process stands outside its leader's log: since its boot, or since it caught up.
+    pub fn is_adrift(&self) -> bool {
+        self.session.is_none()
+    }
+
+    /// Time passes.
+    pub fn tick(&mut self, now: Ticks) {
+        self.now = now;
+    }
+
+    /// Whether a sync is overdue by an election timeout.
+    pub fn sync_is_overdue(&self) -> bool {
+        self.unsynced_since.is_some_and(|since| self.now - since > self.config.timing.election)
+    }
+
+    /// Tells this process, once this turn is durable, what then is.
+    fn report(&mut self, turn: &mut Turn) {
+        self.unsynced_since.get_or_insert(self.now);
+        turn.send(
+            self.config.me,
+            &Paxos::Durable { inc: self.inc, prom: *self.prom, acc: *self.acc, len: self.log.len() },
+        );
+    }
+
+    /// The journal's report: this much is durable.
+    pub fn upon_durable(&mut self, durable: Durable) {
+        self.durable = durable;
+        let now = Durable { prom: *self.prom, acc: *self.acc, len: self.log.len() };
+        self.unsynced_since = if durable == now { None } else { Some(self.now) };
+    }
+
+    /// Mutant `StoreAdoptionApart`: the second half.
+    pub fn finish_apart(&mut self, turn: &mut Turn) {
+        if let Some((from, entries)) = self.apart.take() {
+            self.log.truncate(from.max(self.decided), turn);
+            let skip = (self.log.len() - from) as usize;
+            self.log.append(entries.into_iter().skip(skip).collect(), turn);
+        }
+    }
+
+    /// Promises `n` to a candidate (rule 3), or to oneself before standing (rule 2).
+    pub fn promise(&mut self, n: Ballot, turn: &mut Turn) -> Session {
+        assert!(n >= *self.prom, "promise {n} after {}", *self.prom);
+        if n > *self.prom {
+            self.prom.set(n, turn);
+            self.report(turn);
+        }
+        self.sessions += 1;
+        let sess = Session { inc: self.inc, number: self.sessions };
+        self.session = Some(sess);
+        sess
+    }
+
+    /// Takes over the log of ballot `n` (rules 4 and 5): everything from `from` on is replaced by
+    /// `entries`, and `acc` moves, in one batch.
+    pub fn adopt(&mut self, n: Ballot, from: u64, mut entries: Vec<Bytes>, turn: &mut Turn) {
+        assert!(
+            n == *self.prom && n > *self.acc,
+            "log of {n} adopted at prom {} acc {}",
+            *self.prom,
+            *self.acc
+        );
+        assert!(from <= self.log.len(), "log of {n} starts at {from}, beyond {}", self.log.len());
+        let keep = from.max(self.decided);
+        entries.drain(..entries.len().min((keep - from) as usize));
+        if self.config.mutants.on(Mutant::StoreAdoptionApart) {
+            self.acc.set(n, turn);
+            self.apart = Some((keep, entries));
+            self.report(turn);
+            return;
+        }
+        self.log.truncate(keep, turn);
+        self.log.append(entries, turn);
+        self.acc.set(n, turn);
+        self.store_decided(turn);
+        self.report(turn);
+    }
+
+    /// Within ballot `acc`: skips what is there, appends what continues the log. Says whether
+    /// there was a gap.
+    pub fn extend(&mut self, from: u64, mut entries: Vec<Bytes>, turn: &mut Turn) -> bool {
+        let len = self.log.len();
+        if from > len {
+            return true;
+        }
+        if self.config.mutants.on(Mutant::SyncShortens) && from + (entries.len() as u64) < len {
+            self.log.truncate((from + entries.len() as u64).max(self.decided), turn);
+            return false;
+        }
+        let have = entries.len().min((len - from) as usize);
+        entries.drain(..have);
+        if !entries.is_empty() {
+            self.log.append(entries, turn);
+            self.store_decided(turn);
+            self.report(turn);
+        }
+        false
+    }
+
+    /// The decided prefix is at least `d`, of a log accepted in `acc` (rule 7).
+    pub fn decide(&mut self, d: u64) -> bool {
+        let d = d.min(self.log.len());
+        let grew = d > self.decided;
+        self.decided = self.decided.max(d);
+        grew
+    }
+
+    /// Takes over decided entries, in whatever ballot they were decided: what is decided may be
+    /// learned at any time. What lies beyond them stays, since it may count in a majority of its
+    /// own ballot; an `AcceptSync` on its way answers a promise that no longer tells the truth, so
+    /// the session ends.
+    ///
+    /// ```text
+    /// p        promises n (len 0) ──── learns [a] decided ──── AcceptSync(n, from 0, []) would
+    /// leader        └ AcceptSync(n, from 0, []) ── proposes a ─────────┘ cut the decided a off
+    /// ```
+    pub fn learn(&mut self, from: u64, entries: Vec<Bytes>, turn: &mut Turn) {
+        assert!(from <= self.decided, "decided entries from {from} leave a gap above {}", self.decided);
+        let skip = (self.decided - from) as usize;
+        let new: Vec<Bytes> = entries.into_iter().skip(skip).collect();
+        if new.is_empty() {
+            return;
+        }
+        let upto = self.decided + new.len() as u64;
+        let beyond = self.log.read(upto, usize::MAX, usize::MAX);
+        self.log.truncate(self.decided, turn);
+        self.log.append(new, turn);
+        self.log.append(beyond, turn);
+        self.decided = upto;
+        self.session = None;
+        self.store_decided(turn);
+        self.report(turn);
+    }
+
+    /// A snapshot of the decided prefix of length `applied` was installed: the log goes on there.
+    pub fn learn_snapshot(&mut self, applied: u64, turn: &mut Turn) {
+        assert!(applied > self.decided, "a snapshot of {applied} is behind {}", self.decided);
+        if applied > self.log.len() {
+            self.log.reset(applied, turn);
+        } else {
+            self.log.trim(applied, turn);
+        }
+        self.decided = applied;
+        self.session = None;
+        self.store_decided(turn);
+        self.report(turn);
+    }
+
+    /// Drops entries below `before`, which a finished checkpoint covers (rule 8).
+    pub fn trim(&mut self, before: u64, turn: &mut Turn) {
+        assert!(before <= self.decided, "trimmed to {before}, beyond the decided {}", self.decided);
+        self.log.trim(before, turn);
+        self.store_decided(turn);
+    }
+
+    /// Stores the decided prefix with a batch that is stored anyway: a hint for recovery, never
+    /// beyond the log that is durable in the same batch.
+    fn store_decided(&mut self, turn: &mut Turn) {
+        assert!(self.decided <= self.log.len(), "decided {} of {}", self.decided, self.log.len());
+        if *self.stored_decided != self.decided {
+            self.stored_decided.set(self.decided, turn);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The leader detector Ω: ballot leader election.
+//!
+//! Interface: indication Trust(ballot), read from [`Detector::trusted`]; and the licence to stand,
+//! returned by [`Detector::tick`].
+//!
+//! Properties: eventual accuracy (a process that leads is connected to a majority), eventual
+//! agreement (of those that hear the leader). A candidate needs only to be connected to a
+//! majority, so that a chain, a star or one surviving link elect.
+//!
+//! Source: *OmniPaxos* (EuroSys 2023), section 5, in fail-recovery; rule 2 of ARCHITECTURE.md.
+
+use super::messages::Heartbeat;
+use crate::kernel::{Ballot, Config, Incarnation, ProcessId, ProcessSet, Ticks, Turn};
+
+/// The state of this process, as the log knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// The ballot in which it leads or stands; zero if it does neither.
+    pub ballot: Ballot,
+    /// Whether it leads or stands, also where its ballot is not durable yet.
+    pub engaged: bool,
+    /// Its durable promise.
+    pub prom: Ballot,
+    /// Whether its disk is stuck.
+    pub overdue: bool,
+    /// Whether its votes count.
+    pub votes: bool,
+    /// Whose votes count.
+    pub voters: ProcessSet,
+}
+
+/// What was last heard of a peer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heard {
+    at: Option<Ticks>,
+    ballot: Ballot,
+    prom: Ballot,
+    happy: bool,
+}
+
+/// The leader detector of one process.
+#[derive(Debug)]
+pub struct Detector {
+    config: Config,
+    inc: Incarnation,
+    round: u64,
+    heard: Vec<Heard>,
+    trusted: Option<Ballot>,
+    happy: bool,
+    now: Ticks,
+    booted: Ticks,
+}
+
+impl Detector {
+    /// Starts with nobody heard, and no ballot.
+    pub fn start(config: Config, inc: Incarnation) -> Self {
+        let heard = vec![Heard::default(); config.processes];
+        Self { config, inc, round: 0, heard, trusted: None, happy: false, now: 0, booted: 0 }
+    }
+
+    /// The ballot of the leader that is trusted.
+    pub fn trusted(&self) -> Option<Ballot> {
+        self.trusted
+    }
+
+    /// The peers heard within an election timeout.
+    pub fn alive(&self) -> ProcessSet {
+        self.config.peers().filter(|p| self.hears(*p)).collect()
+    }
+
+    fn hears(&self, p: ProcessId) -> bool {
+        self.heard[p.index()].at.is_some_and(|at| self.now - at <= self.config.timing.election)
+    }
+
+    /// A strong hint that a peer is dead: it is suspected at once. Only a hint: it returns with its
+    /// next reply.
+    pub fn suspect(&mut self, peer: ProcessId) {
+        if let Some(heard) = self.heard.get_mut(peer.index()) {
+            heard.at = None;
+        }
+    }
+
+    /// A heartbeat. Returns the promise that it reports.
+    pub fn upon(
+        &mut self,
+        from: ProcessId,
+        message: Heartbeat,
+        facts: &Facts,
+        turn: &mut Turn,
+    ) -> Option<Ballot> {
+        match message {
+            Heartbeat::Request { round, inc: _ } => {
+                let reply = Heartbeat::Reply {
+                    round,
+                    inc: self.inc,
+                    ballot: facts.ballot,
+                    prom: facts.prom,
+                    leader: self.trusted.unwrap_or(Ballot::ZERO),
+                    happy: self.happy && facts.votes,
+                };
+                turn.send_early([from], &reply);
+                None
+            }
+            Heartbeat::Reply { round, inc: _, ballot, prom, leader: _, happy } => {
+                // A late reply tells of a state that is past, and of a link that may be gone.
+                if round + 1 < self.round || !facts.voters.contains(from) {
+                    return None;
+                }
+                let heard = self.heard.get_mut(from.index())?;
+                *heard = Heard { at: Some(self.now), ballot, prom, happy };
+                Some(prom)
+            }
+        }
+    }
+
+    /// Time passes. At the end of each round everyone is asked again. Returns whether this process
+    /// may stand: it is connected to a majority, unhappy, and so is everyone it hears.
+    pub fn tick(&mut self, now: Ticks, facts: &Facts, turn: &mut Turn) -> bool {
+        self.now = now;
+        self.judge(facts);
+        if !now.is_multiple_of(self.config.timing.heartbeat) {
+            return false;
+        }
+        self.round += 1;
+        turn.send_early(self.config.peers(), &Heartbeat::Request { round: self.round, inc: self.inc });
+        let settled = now - self.booted > 2 * self.config.timing.heartbeat || self.config.processes == 1;
+        let unhappy = self.config.peers().filter(|p| self.hears(*p)).all(|p| !self.heard[p.index()].happy);
+        settled && facts.votes && !facts.engaged && !self.happy && unhappy && self.is_connected()
+    }
+
+    /// Whether this process and those it hears are a majority.
+    fn is_connected(&self) -> bool {
+        self.alive().len() + 1 >= self.config.majority()
+    }
+
+    /// Whom to trust, and whether to be happy with it.
+    fn judge(&mut self, facts: &Facts) {
+        if facts.ballot != Ballot::ZERO {
+            self.trusted = Some(facts.ballot);
+            self.happy = self.is_connected() && !facts.overdue;
+            return;
+        }
+        let leader = self
+            .config
+            .peers()
+            .filter(|p| self.hears(*p))
+            .map(|p| self.heard[p.index()])
+            .filter(|h| h.ballot != Ballot::ZERO && h.ballot >= facts.prom)
+            .max_by_key(|h| h.ballot);
+        self.trusted = leader.map(|h| h.ballot);
+        self.happy = leader.is_some_and(|h| h.happy);
+    }
+
+    /// The greatest promise or ballot among the peers that are heard.
+    pub fn highest(&self) -> Ballot {
+        self.heard.iter().map(|h| h.ballot.max(h.prom)).max().unwrap_or_default()
+    }
+}

@@ -1,0 +1,329 @@
+//! A leader: proposes, counts, decides.
+
+use super::acceptor::Acceptor;
+use super::candidate::Promise;
+use super::messages::{Accept, Paxos};
+use super::reads::{Asked, Reads};
+use crate::kernel::{Ballot, Config, Mutant, ProcessId, ProcessSet, Ticks, Turn};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+/// What a leader knows of one follower.
+#[derive(Debug, Clone, Copy)]
+struct Follower {
+    /// Whether it was sent an `AcceptSync` in this ballot.
+    synced: bool,
+    /// The next entry to send.
+    next: u64,
+    /// The length that it acknowledged in this ballot.
+    matched: u64,
+    /// When it last got on, or was last asked.
+    progress: Ticks,
+}
+
+/// A process that leads in ballot `n`.
+///
+/// Invariant: `matched ≤ next ≤ len` for every follower; a process counts for an index only once,
+/// by its `matched`, and the leader itself only by what is durable.
+#[derive(Debug)]
+pub struct Leader {
+    config: Config,
+    /// The ballot.
+    pub n: Ballot,
+    /// The ballot of the log that was adopted.
+    adopted_acc: Ballot,
+    /// The length of the log that was adopted.
+    adopted_len: u64,
+    /// Whether the adoption is durable. Until then it neither proposes nor syncs anyone.
+    ready: bool,
+    followers: BTreeMap<ProcessId, Follower>,
+    /// Promises that wait until the adoption is durable.
+    waiting: BTreeMap<ProcessId, Promise>,
+    /// Reads that wait for their round.
+    pub reads: Reads,
+    /// Reads that came before everything adopted was decided.
+    early_reads: Vec<Asked>,
+    /// When somebody asked to give leadership away, and whether the offer was sent.
+    pub leaving: Option<(Ticks, bool)>,
+    /// Mutant `QuorumOfMessages`: every length that was acknowledged, one for each message.
+    votes: Vec<u64>,
+}
+
+impl Leader {
+    /// Leads in `n`, having adopted a log of `adopted_len` entries of ballot `adopted_acc`.
+    pub fn new(
+        config: Config,
+        n: Ballot,
+        adopted: (Ballot, u64),
+        promises: BTreeMap<ProcessId, Promise>,
+        now: Ticks,
+    ) -> Self {
+        let fresh = Follower { synced: false, next: 0, matched: 0, progress: now };
+        let followers = config.peers().map(|p| (p, fresh)).collect();
+        Self {
+            config,
+            n,
+            adopted_acc: adopted.0,
+            adopted_len: adopted.1,
+            ready: false,
+            followers,
+            waiting: promises,
+            reads: Reads::default(),
+            early_reads: Vec::new(),
+            leaving: None,
+            votes: Vec::new(),
+        }
+    }
+
+    /// Whether it may propose: the adoption is durable, and it is not about to leave.
+    pub fn accepts_proposals(&self) -> bool {
+        self.ready && self.leaving.is_none()
+    }
+
+    /// Whether everything that was adopted is decided: before that a read index could miss what an
+    /// earlier leader exposed (rule 9).
+    fn may_read(&self, decided: u64) -> bool {
+        self.ready && (decided >= self.adopted_len || self.config.mutants.on(Mutant::ReadIndexEarly))
+    }
+
+    /// The leader's own log became durable: up to here it counts itself (rule 6).
+    pub fn upon_durable(&mut self, acceptor: &mut Acceptor, now: Ticks, turn: &mut Turn) {
+        let durable = acceptor.durable();
+        if durable.acc != self.n {
+            return;
+        }
+        if !self.ready {
+            self.ready = true;
+            for (from, promise) in std::mem::take(&mut self.waiting) {
+                self.sync(from, &promise, acceptor, now, turn);
+            }
+        }
+        if self.config.mutants.on(Mutant::QuorumOfMessages) {
+            self.votes.push(durable.len);
+        }
+        self.count(acceptor, turn);
+    }
+
+    /// A promise, also one that comes after the election. Says whether the promiser's log is
+    /// shorter than what it had acknowledged in this ballot: it has lost its memory (rule 13).
+    pub fn upon_promise(
+        &mut self,
+        from: ProcessId,
+        promise: Promise,
+        acceptor: &Acceptor,
+        now: Ticks,
+        turn: &mut Turn,
+    ) -> bool {
+        let Some(follower) = self.followers.get(&from) else { return false };
+        if promise.acc == self.n && promise.len < follower.matched {
+            return true;
+        }
+        if self.ready {
+            self.sync(from, &promise, acceptor, now, turn);
+        } else {
+            self.waiting.insert(from, promise);
+        }
+        false
+    }
+
+    /// Sends a promiser what it lacks of the leader's log (rule 5).
+    fn sync(&mut self, to: ProcessId, promise: &Promise, acceptor: &Acceptor, now: Ticks, turn: &mut Turn) {
+        let Some(follower) = self.followers.get_mut(&to) else { return };
+        let log = acceptor.log();
+        let from = if promise.acc == self.n {
+            promise.len
+        } else if promise.acc == self.adopted_acc {
+            promise.len.min(self.adopted_len)
+        } else {
+            promise.decided
+        };
+        if from > log.len() {
+            return;
+        }
+        let limit = self.config.bounds.sync_bytes + self.config.bounds.undecided_bytes;
+        if !super::sequence::fits(log, from, limit) {
+            turn.send(to, &Paxos::Behind { n: self.n, decided: acceptor.decided() });
+            follower.progress = now;
+            return;
+        }
+        let entries = log.read(from, usize::MAX, usize::MAX);
+        let message =
+            Paxos::AcceptSync { n: self.n, sess: promise.sess, from, entries, decided: acceptor.decided() };
+        turn.send(to, &message);
+        *follower = Follower { synced: true, next: log.len(), progress: now, ..*follower };
+    }
+
+    /// Appends to the leader's log, and lets the proposal leave at once.
+    pub fn propose(&mut self, entries: Vec<Bytes>, acceptor: &mut Acceptor, turn: &mut Turn) {
+        assert!(self.ready && acceptor.acc() == self.n && acceptor.prom() == self.n);
+        let from = acceptor.log().len();
+        let gap = acceptor.extend(from, entries, turn);
+        assert!(!gap);
+        self.replicate(acceptor, turn);
+        if self.config.mutants.on(Mutant::LeaderCountsEarly) {
+            self.count(acceptor, turn);
+        }
+    }
+
+    /// Sends every synced follower what it was not sent yet, within its window; a frame that goes
+    /// to several is encoded once.
+    fn replicate(&mut self, acceptor: &Acceptor, turn: &mut Turn) {
+        let log = acceptor.log();
+        let window = self.config.bounds.window;
+        loop {
+            let open = |f: &Follower| f.synced && f.next < log.len() && f.next < f.matched + window;
+            let Some(from) = self.followers.values().filter(|f| open(f)).map(|f| f.next).min() else { break };
+            if from < log.first() {
+                // The log was trimmed meanwhile: the follower catches up with decided entries.
+                for (p, f) in self.followers.iter_mut().filter(|(_, f)| open(f) && f.next == from) {
+                    f.synced = false;
+                    turn.send(*p, &Paxos::Behind { n: self.n, decided: acceptor.decided() });
+                }
+                continue;
+            }
+            let bounds = &self.config.bounds;
+            let entries = log.read(from, bounds.frame_entries, bounds.frame_bytes);
+            let end = from + entries.len() as u64;
+            let accept = Accept { n: self.n, from, entries, decided: acceptor.decided() };
+            let mut to = Vec::new();
+            for (p, f) in self.followers.iter_mut().filter(|(_, f)| open(f) && f.next == from) {
+                f.next = end;
+                to.push(*p);
+            }
+            turn.send_early(to, &accept);
+        }
+    }
+
+    /// A follower's durable length in this ballot.
+    pub fn upon_accepted(
+        &mut self,
+        from: ProcessId,
+        len: u64,
+        gap: bool,
+        acceptor: &mut Acceptor,
+        now: Ticks,
+        turn: &mut Turn,
+    ) {
+        let Some(follower) = self.followers.get_mut(&from) else { return };
+        if len > acceptor.log().len() {
+            return;
+        }
+        if len > follower.matched {
+            follower.matched = len;
+            follower.progress = now;
+        }
+        follower.next = follower.next.max(follower.matched);
+        if gap {
+            follower.next = follower.matched;
+        }
+        if self.config.mutants.on(Mutant::QuorumOfMessages) {
+            self.votes.push(len);
+        }
+        self.count(acceptor, turn);
+        self.replicate(acceptor, turn);
+    }
+
+    /// Decides what a majority holds durably.
+    fn count(&mut self, acceptor: &mut Acceptor, turn: &mut Turn) {
+        let own = match (acceptor.durable().acc == self.n, self.config.mutants.on(Mutant::LeaderCountsEarly))
+        {
+            (_, true) => acceptor.log().len(),
+            (true, false) => acceptor.durable().len.min(acceptor.log().len()),
+            (false, false) => 0,
+        };
+        let mut lengths: Vec<u64> = self.followers.values().map(|f| f.matched).chain([own]).collect();
+        if self.config.mutants.on(Mutant::QuorumOfMessages) {
+            lengths.extend(&self.votes);
+        }
+        lengths.sort_unstable_by(|a, b| b.cmp(a));
+        let chosen = lengths[self.config.majority() - 1];
+        if acceptor.decide(chosen) {
+            let message = Paxos::Decide { n: self.n, decided: acceptor.decided() };
+            let synced = self.followers.iter().filter(|(_, f)| f.synced).map(|(p, _)| *p);
+            turn.send_all(synced.collect::<Vec<_>>(), &message);
+        }
+    }
+
+    /// Time passes: whoever made no progress is asked or sent to again.
+    pub fn tick(&mut self, acceptor: &Acceptor, now: Ticks, turn: &mut Turn) {
+        let resend = self.config.timing.resend;
+        let prepare = Paxos::Prepare {
+            n: self.n,
+            acc: acceptor.acc(),
+            len: acceptor.log().len(),
+            decided: acceptor.decided(),
+        };
+        let mut stalled = false;
+        for (p, f) in &mut self.followers {
+            if now - f.progress < resend {
+                continue;
+            }
+            f.progress = now;
+            if !f.synced {
+                turn.send(*p, &prepare);
+            } else if f.matched < acceptor.log().len() {
+                f.next = f.matched;
+                stalled = true;
+            } else {
+                turn.send(*p, &Paxos::Decide { n: self.n, decided: acceptor.decided() });
+            }
+        }
+        if stalled {
+            self.replicate(acceptor, turn);
+        }
+        if let Some(round) = self.reads.outstanding() {
+            if now % resend == 0 {
+                self.send_round(round, acceptor, turn);
+            }
+        }
+    }
+
+    /// Asks everyone to confirm a round of reads.
+    pub fn send_round(&mut self, round: u64, acceptor: &Acceptor, turn: &mut Turn) {
+        let inc = acceptor.incarnation();
+        turn.send_all(self.config.peers(), &Paxos::ReadIndex { n: self.n, inc, round });
+    }
+
+    /// Answers a process that asks for its `Prepare`.
+    pub fn upon_prepare_req(&self, from: ProcessId, acceptor: &Acceptor, turn: &mut Turn) {
+        turn.send(
+            from,
+            &Paxos::Prepare {
+                n: self.n,
+                acc: acceptor.acc(),
+                len: acceptor.log().len(),
+                decided: acceptor.decided(),
+            },
+        );
+    }
+
+    /// A read: only the newest of each process waits, since its answer serves the older ones too.
+    pub fn ask_read(&mut self, asked: Asked, acceptor: &Acceptor) {
+        self.early_reads.retain(|a| a.0 != asked.0);
+        self.early_reads.push(asked);
+        self.admit_reads(acceptor);
+    }
+
+    /// Captures the read index for the reads that waited, once it may be captured.
+    pub fn admit_reads(&mut self, acceptor: &Acceptor) {
+        if self.may_read(acceptor.decided()) {
+            for asked in std::mem::take(&mut self.early_reads) {
+                self.reads.ask(asked, acceptor.decided());
+            }
+        }
+    }
+
+    /// A live follower that has everything, if there is one: the one to hand leadership to.
+    pub fn heir(&self, acceptor: &Acceptor, alive: ProcessSet) -> Option<ProcessId> {
+        let len = acceptor.log().len();
+        let complete = |p: ProcessId, f: &Follower| alive.contains(p) && f.synced && f.matched == len;
+        let mut heirs = self.followers.iter().filter(|(p, f)| complete(**p, f)).map(|(p, _)| *p);
+        if acceptor.decided() == len { heirs.next() } else { None }
+    }
+
+    /// Bytes proposed and not decided.
+    pub fn undecided_bytes(&self, acceptor: &Acceptor) -> usize {
+        let log = acceptor.log();
+        (acceptor.decided()..log.len()).filter_map(|i| log.get(i)).map(Bytes::len).sum()
+    }
+}

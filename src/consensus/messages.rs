@@ -1,0 +1,311 @@
+//! What the modules of the replicated log say to each other.
+
+use crate::kernel::{Ballot, Component, Early, Incarnation, Message, Slot};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// Names one promise of one incarnation of a process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Session {
+    /// The incarnation that promised.
+    pub inc: Incarnation,
+    /// Counts its promises.
+    pub number: u64,
+}
+
+/// Sequence Paxos: prepare, accept, reads. Lengths and indices count entries from the start of the
+/// log; `decided` is the length of the decided prefix.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Paxos {
+    /// After a boot, a reconnect, or catching up, to whoever leads: answered with its `Prepare`.
+    PrepareReq,
+    /// A candidate asks for a promise, and says what it has.
+    Prepare {
+        /// Its ballot.
+        n: Ballot,
+        /// The ballot in which its log was last accepted.
+        acc: Ballot,
+        /// The length of its log.
+        len: u64,
+        /// Its decided prefix.
+        decided: u64,
+    },
+    /// The promise to accept nothing below `n`, with what the candidate lacks.
+    Promise {
+        /// The ballot promised.
+        n: Ballot,
+        /// This promise.
+        sess: Session,
+        /// The ballot in which the promiser's log was last accepted.
+        acc: Ballot,
+        /// The length of the promiser's log.
+        len: u64,
+        /// Its decided prefix.
+        decided: u64,
+        /// The index of the first entry of `suffix`.
+        from: u64,
+        /// The entries from there to `len`, where the promiser's (acc, len) is the greater; else none.
+        suffix: Vec<Bytes>,
+    },
+    /// Instead of a promise: the candidate lacks decided entries that are too many for a promise,
+    /// or no longer in the log. It catches up before it stands again.
+    Behind {
+        /// The candidate's ballot.
+        n: Ballot,
+        /// The decided prefix of the one who answers.
+        decided: u64,
+    },
+    /// The new leader's log, as far as this promiser lacks it.
+    AcceptSync {
+        /// The leader's ballot.
+        n: Ballot,
+        /// The promise that it answers.
+        sess: Session,
+        /// The index of the first entry.
+        from: u64,
+        /// The entries from there to the end of the leader's log.
+        entries: Vec<Bytes>,
+        /// The leader's decided prefix.
+        decided: u64,
+    },
+    /// The durable length of a log accepted in ballot `n`. Cumulative.
+    Accepted {
+        /// The ballot.
+        n: Ballot,
+        /// The length.
+        len: u64,
+        /// Whether an `Accept` left a gap: the leader sends again from `len`.
+        gap: bool,
+    },
+    /// The decided prefix grew.
+    Decide {
+        /// The leader's ballot.
+        n: Ballot,
+        /// The decided prefix.
+        decided: u64,
+    },
+    /// A ballot is below one that was promised.
+    Nack {
+        /// The ballot promised.
+        prom: Ballot,
+    },
+    /// The leader asks whether it still leads.
+    ReadIndex {
+        /// Its ballot.
+        n: Ballot,
+        /// Its incarnation.
+        inc: Incarnation,
+        /// The round of asking.
+        round: u64,
+    },
+    /// Yes, as far as this process knows. Confirms every round up to its own.
+    ReadAck {
+        /// The ballot asked for.
+        n: Ballot,
+        /// The leader's incarnation.
+        inc: Incarnation,
+        /// The round.
+        round: u64,
+    },
+    /// The leader gives its leadership away: the receiver may stand at once.
+    HandOver {
+        /// The ballot that ends.
+        n: Ballot,
+    },
+    /// To oneself: this much is durable.
+    Durable {
+        /// The incarnation that stored it.
+        inc: Incarnation,
+        /// The promise.
+        prom: Ballot,
+        /// The ballot in which the log was accepted.
+        acc: Ballot,
+        /// The length of the log.
+        len: u64,
+    },
+}
+
+impl Message for Paxos {
+    const COMPONENT: Component = Component::Consensus;
+
+    fn kind(&self) -> u8 {
+        match self {
+            Self::PrepareReq => 1,
+            Self::Prepare { .. } => 2,
+            Self::Promise { .. } => 3,
+            Self::Behind { .. } => 4,
+            Self::AcceptSync { .. } => 5,
+            Self::Accepted { .. } => 6,
+            Self::Decide { .. } => 7,
+            Self::Nack { .. } => 8,
+            Self::ReadIndex { .. } => 9,
+            Self::ReadAck { .. } => 10,
+            Self::HandOver { .. } => 11,
+            Self::Durable { .. } => 12,
+        }
+    }
+
+    fn slot(&self) -> Slot {
+        match self {
+            Self::Accepted { .. }
+            | Self::Decide { .. }
+            | Self::Nack { .. }
+            | Self::ReadIndex { .. }
+            | Self::ReadAck { .. } => Slot::Newest,
+            Self::PrepareReq
+            | Self::Prepare { .. }
+            | Self::Promise { .. }
+            | Self::Behind { .. }
+            | Self::AcceptSync { .. }
+            | Self::HandOver { .. }
+            | Self::Durable { .. } => Slot::Window,
+        }
+    }
+}
+
+/// The leader's proposal: entries at the end of its log.
+///
+/// It may leave before the leader's own store of the entries is durable:
+///
+/// ```text
+/// leader     adopts n, durable ─ appends e ─ Accept(n, e) ──────────── crash, e forgotten
+/// follower                                      └ appends e, durable ─ Accepted(n)
+/// ```
+///
+/// The follower's vote counts for what the *follower* holds. The leader's own vote waits for its
+/// own sync, and the ballot in which e was proposed ends with the crash (rule 1: nothing is
+/// resumed), so that nobody proposes another value at (n, index of e).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Accept {
+    /// The leader's ballot.
+    pub n: Ballot,
+    /// The index of the first entry.
+    pub from: u64,
+    /// The entries.
+    pub entries: Vec<Bytes>,
+    /// The leader's decided prefix, as far as it has announced it.
+    pub decided: u64,
+}
+
+impl Message for Accept {
+    const COMPONENT: Component = Component::Proposal;
+
+    fn kind(&self) -> u8 {
+        1
+    }
+
+    fn slot(&self) -> Slot {
+        Slot::Window
+    }
+}
+
+impl Early for Accept {}
+
+/// Heartbeats of the leader detector.
+///
+/// They pass by the journal, so that a slow disk alone elects nobody. They may, since they state
+/// only facts that are durable already:
+///
+/// ```text
+/// p     stores prom := 7 ─────────────── synced ─ heartbeat says prom 7
+///                └ heartbeat still says prom 5, which was true when it was synced, and still binds
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Heartbeat {
+    /// Asks for a reply.
+    Request {
+        /// The round of asking.
+        round: u64,
+        /// The asker's incarnation.
+        inc: Incarnation,
+    },
+    /// The state of one process as far as it is durable.
+    Reply {
+        /// The round that it answers.
+        round: u64,
+        /// The incarnation that answers.
+        inc: Incarnation,
+        /// The ballot in which it leads or stands; zero if it does neither.
+        ballot: Ballot,
+        /// Its durable promise.
+        prom: Ballot,
+        /// The ballot of the leader that it trusts; zero if none.
+        leader: Ballot,
+        /// Whether it is content with its leader.
+        happy: bool,
+    },
+}
+
+impl Message for Heartbeat {
+    const COMPONENT: Component = Component::Detector;
+
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Request { .. } => 1,
+            Self::Reply { .. } => 2,
+        }
+    }
+
+    fn slot(&self) -> Slot {
+        Slot::Newest
+    }
+}
+
+impl Early for Heartbeat {}
+
+/// Who is a member: forming the cluster, and recognising disks that lost their memory.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Membership {
+    /// Who this is: sent to everyone until the cluster has formed, and after every boot.
+    Hello {
+        /// Hash of the initial configuration.
+        configuration: u64,
+        /// The sender's disk.
+        disk: u64,
+        /// Its incarnation.
+        inc: Incarnation,
+        /// The number drawn at its boot.
+        boot: u64,
+        /// The set of disks that it has stored, by process; empty before it knows all.
+        set: Vec<u64>,
+        /// Whether an answer is wanted.
+        ask: bool,
+        /// In an answer: the boot whose incarnation was durably recorded.
+        ack: Option<u64>,
+    },
+    /// The receiver's votes do not count, and why.
+    Amnesia {
+        /// The boot that is meant.
+        boot: u64,
+        /// What is wrong.
+        reason: Distrust,
+    },
+}
+
+/// Why a process counts in no majority.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Distrust {
+    /// Its disk is not the one that the cluster was formed with.
+    OtherDisk,
+    /// Its incarnation is not above one that was heard before: its disk was rolled back.
+    RolledBack,
+    /// Its log is shorter than what it had acknowledged.
+    Forgot,
+    /// Its own storage came up damaged.
+    Damaged,
+}
+
+impl Message for Membership {
+    const COMPONENT: Component = Component::Members;
+
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Hello { .. } => 1,
+            Self::Amnesia { .. } => 2,
+        }
+    }
+
+    fn slot(&self) -> Slot {
+        Slot::Newest
+    }
+}

@@ -1,0 +1,553 @@
+//! Sequence Paxos: one process of the replicated log.
+//!
+//! Interface: [`SequencePaxos::propose`] appends at the leader; the decided prefix of
+//! [`SequencePaxos::log`] is what was decided, to be read from one's own cursor: the log is the
+//! buffer, and nothing is delivered twice or parked.
+//!
+//! Properties: prefix agreement (the decided logs of any two processes, in any incarnations, are
+//! prefixes of one another), validity (what is decided was proposed), and progress while a
+//! majority is up, connected, and agrees on a leader.
+//!
+//! Source: Ng, Haridi, Carbone, *OmniPaxos*, EuroSys 2023; rule numbers are those of
+//! ARCHITECTURE.md.
+
+use super::acceptor::{Acceptor, Gate};
+use super::candidate::{Candidate, Promise};
+use super::leader::Leader;
+use super::messages::{Accept, Paxos};
+use super::reads::Asked;
+use crate::kernel::{
+    Ballot, Config, Incarnation, LoggedLog, Mutant, ProcessId, ProcessSet, Stored, Ticks, Turn, Undecodable,
+};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+/// What the log tells the stack.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// A read may be answered once everything below `index` is applied.
+    ReadAt {
+        /// Who asked, and its number for the read.
+        asked: Asked,
+        /// The read index.
+        index: u64,
+    },
+    /// This process lacks decided entries that `source` has.
+    Behind {
+        /// Who has them.
+        source: ProcessId,
+    },
+    /// A leader gave its leadership to this process.
+    MayStand,
+    /// A process has forgotten what it had acknowledged.
+    Forgot {
+        /// Which one.
+        process: ProcessId,
+    },
+}
+
+#[derive(Debug)]
+enum Role {
+    Follower,
+    Candidate(Candidate),
+    Leader(Box<Leader>),
+}
+
+/// One process of the replicated log.
+#[derive(Debug)]
+pub struct SequencePaxos {
+    config: Config,
+    acceptor: Acceptor,
+    role: Role,
+    /// Processes whose votes count, and whether this one's do.
+    voters: ProcessSet,
+    /// The greatest ballot seen anywhere.
+    highest: Ballot,
+    /// When this process last asked a leader for its `Prepare`.
+    asked: Ticks,
+    now: Ticks,
+    notices: Vec<Notice>,
+}
+
+/// Whether the entries from `from` to the end of the log are all there and at most `limit` bytes.
+pub(super) fn fits(log: &LoggedLog, from: u64, limit: usize) -> bool {
+    from >= log.first() && log.read(from, usize::MAX, limit).len() as u64 == log.len() - from
+}
+
+impl SequencePaxos {
+    /// Recovers from what is stored; `applied` is what the last finished checkpoint covers.
+    /// Nothing is resumed, neither the ballot nor the leadership (rule 1).
+    pub fn start(
+        config: Config,
+        inc: Incarnation,
+        stored: &Stored,
+        applied: u64,
+    ) -> Result<Self, Undecodable> {
+        let acceptor = Acceptor::start(config.clone(), inc, stored, applied)?;
+        let mut paxos = Self {
+            highest: acceptor.prom(),
+            acceptor,
+            role: Role::Follower,
+            voters: ProcessSet::default(),
+            asked: 0,
+            now: 0,
+            notices: Vec::new(),
+            config,
+        };
+        let (prom, acc) = (paxos.acceptor.prom(), paxos.acceptor.acc());
+        if paxos.config.mutants.on(Mutant::ResumeBallot) && prom == acc && prom.process == paxos.config.me {
+            let leader = Leader::new(paxos.config.clone(), prom, (acc, 0), BTreeMap::new(), 0);
+            paxos.role = Role::Leader(Box::new(leader));
+        }
+        Ok(paxos)
+    }
+
+    /// The log; its first [`SequencePaxos::decided`] entries are decided.
+    pub fn log(&self) -> &LoggedLog {
+        self.acceptor.log()
+    }
+
+    /// The length of the decided prefix.
+    pub fn decided(&self) -> u64 {
+        self.acceptor.decided()
+    }
+
+    /// The promised ballot.
+    pub fn prom(&self) -> Ballot {
+        self.acceptor.prom()
+    }
+
+    /// The promised ballot as far as it is durable.
+    pub fn durable_prom(&self) -> Ballot {
+        self.acceptor.durable().prom
+    }
+
+    /// The ballot in which the log was last accepted.
+    pub fn acc(&self) -> Ballot {
+        self.acceptor.acc()
+    }
+
+    /// The serving gate of rule 9.
+    pub fn gate(&self) -> Gate {
+        self.acceptor.gate()
+    }
+
+    /// A learner's gate: it never receives an `AcceptSync`.
+    pub fn learn_gate(&mut self, until: u64) {
+        self.acceptor.learn_gate(until);
+    }
+
+    /// The greatest ballot seen.
+    pub fn highest(&self) -> Ballot {
+        self.highest
+    }
+
+    /// The ballot in which this process leads or stands, once others may know; else zero.
+    pub fn ballot(&self) -> Ballot {
+        match &self.role {
+            Role::Candidate(c) if c.durable => c.n,
+            Role::Leader(l) => l.n,
+            Role::Candidate(_) | Role::Follower => Ballot::ZERO,
+        }
+    }
+
+    /// Whether this process leads.
+    pub fn leads(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
+    }
+
+    /// Whether this process stands.
+    pub fn stands(&self) -> bool {
+        matches!(self.role, Role::Candidate(_))
+    }
+
+    /// Whether a sync is overdue by an election timeout: a leader with a stuck disk is no leader.
+    pub fn sync_is_overdue(&self) -> bool {
+        self.acceptor.sync_is_overdue()
+    }
+
+    /// Whether a proposal would be taken now.
+    pub fn accepts_proposals(&self) -> bool {
+        match &self.role {
+            Role::Leader(leader) => {
+                leader.accepts_proposals()
+                    && leader.undecided_bytes(&self.acceptor) < self.config.bounds.undecided_bytes
+            }
+            Role::Candidate(_) | Role::Follower => false,
+        }
+    }
+
+    /// What happened since the last call.
+    pub fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.notices)
+    }
+
+    /// Sets whose votes count.
+    pub fn set_voters(&mut self, voters: ProcessSet) {
+        self.voters = voters;
+        if !self.votes() {
+            self.role = Role::Follower;
+        }
+    }
+
+    fn votes(&self) -> bool {
+        self.voters.contains(self.config.me)
+    }
+
+    /// Stands in a ballot above everything seen (rule 2). The promise to oneself is durable before
+    /// `Prepare` leaves.
+    pub fn stand(&mut self, turn: &mut Turn) {
+        if !self.votes() {
+            return;
+        }
+        let above = self.highest.max(self.acceptor.prom());
+        let n = Ballot { config: above.config, counter: above.counter + 1, process: self.config.me };
+        self.highest = n;
+        tracing::info!(process = %self.config.me, ballot = %n, "stands for leader");
+        self.acceptor.promise(n, turn);
+        self.role = Role::Candidate(Candidate::new(n, self.now));
+        self.send_prepare(n, ProcessSet::default(), turn);
+    }
+
+    fn send_prepare(&self, n: Ballot, except: ProcessSet, turn: &mut Turn) {
+        let prepare = Paxos::Prepare {
+            n,
+            acc: self.acceptor.acc(),
+            len: self.acceptor.log().len(),
+            decided: self.acceptor.decided(),
+        };
+        turn.send_all(self.config.peers().filter(|p| !except.contains(*p)), &prepare);
+    }
+
+    /// A ballot promised elsewhere was heard of: one below it ends (rule 2).
+    pub fn outranked(&mut self, prom: Ballot) {
+        self.highest = self.highest.max(prom);
+        let own = match &self.role {
+            Role::Candidate(c) => c.n,
+            Role::Leader(l) => l.n,
+            Role::Follower => return,
+        };
+        if prom > own {
+            tracing::info!(process = %self.config.me, ballot = %own, promised = %prom, "steps down");
+            self.role = Role::Follower;
+        }
+    }
+
+    /// Appends entries to the leader's log.
+    pub fn propose(&mut self, entries: Vec<Bytes>, turn: &mut Turn) {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.propose(entries, &mut self.acceptor, turn);
+        }
+    }
+
+    /// A read, of this process or of one that follows it.
+    pub fn ask_read(&mut self, asked: Asked, turn: &mut Turn) {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.ask_read(asked, &self.acceptor);
+            self.pump_reads(turn);
+        }
+    }
+
+    /// Gives leadership away, or gives up trying after an election timeout.
+    pub fn hand_over(&mut self) {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.leaving.get_or_insert((self.now, false));
+        }
+    }
+
+    /// Whether a handing-over is still under way.
+    pub fn is_leaving(&self) -> bool {
+        matches!(&self.role, Role::Leader(l) if l.leaving.is_some())
+    }
+
+    /// Decided entries from another process (any ballot).
+    pub fn learn(&mut self, from: u64, entries: Vec<Bytes>, turn: &mut Turn) {
+        if matches!(self.role, Role::Follower) && from <= self.acceptor.decided() {
+            self.acceptor.learn(from, entries, turn);
+        }
+    }
+
+    /// A snapshot of the decided prefix was installed.
+    pub fn learn_snapshot(&mut self, applied: u64, turn: &mut Turn) {
+        self.role = Role::Follower;
+        self.acceptor.learn_snapshot(applied, turn);
+    }
+
+    /// Drops entries that a finished checkpoint covers.
+    pub fn trim(&mut self, before: u64, turn: &mut Turn) {
+        self.acceptor.trim(before, turn);
+    }
+
+    /// The leader's proposal.
+    pub fn upon_accept(&mut self, from: ProcessId, accept: Accept, turn: &mut Turn) {
+        let Accept { n, from: index, entries, decided } = accept;
+        if !self.votes() || n.process != from || from == self.config.me {
+            return;
+        }
+        self.highest = self.highest.max(n);
+        if n < self.acceptor.prom() {
+            turn.send(from, &Paxos::Nack { prom: self.acceptor.prom() });
+            return;
+        }
+        if n != self.acceptor.prom() || n != self.acceptor.acc() {
+            self.ask_prepare(from, turn);
+            return;
+        }
+        let gap = self.acceptor.extend(index, entries, turn);
+        self.acceptor.decide(decided);
+        turn.send(from, &Paxos::Accepted { n, len: self.acceptor.log().len(), gap });
+    }
+
+    fn ask_prepare(&mut self, leader: ProcessId, turn: &mut Turn) {
+        if self.now - self.asked >= self.config.timing.resend || self.asked == 0 {
+            self.asked = self.now.max(1);
+            turn.send(leader, &Paxos::PrepareReq);
+        }
+    }
+
+    /// A message of the protocol.
+    pub fn upon(&mut self, from: ProcessId, message: Paxos, turn: &mut Turn) {
+        if let Paxos::Durable { inc, prom, acc, len } = message {
+            if from == self.config.me && inc == self.acceptor.incarnation() {
+                self.upon_durable(super::acceptor::Durable { prom, acc, len }, turn);
+            }
+            return;
+        }
+        if from == self.config.me || !self.votes() || !self.voters.contains(from) {
+            return;
+        }
+        match message {
+            Paxos::PrepareReq => match &self.role {
+                Role::Leader(leader) => leader.upon_prepare_req(from, &self.acceptor, turn),
+                Role::Candidate(_) | Role::Follower => {}
+            },
+            Paxos::Prepare { n, acc, len, decided } => self.upon_prepare(from, n, (acc, len, decided), turn),
+            Paxos::Promise { n, sess, acc, len, decided, from: start, suffix } => {
+                let promise = Promise { sess, acc, len, decided, from: start, suffix };
+                self.upon_promise(from, n, promise, turn);
+            }
+            Paxos::Behind { n, decided } => self.upon_behind(from, n, decided),
+            Paxos::AcceptSync { n, sess, from: start, entries, decided } => {
+                if n == self.acceptor.prom()
+                    && n.process == from
+                    && matches!(self.role, Role::Follower)
+                    && self.acceptor.awaits(sess)
+                {
+                    self.upon_accept_sync(n, start, entries, decided, turn);
+                }
+            }
+            Paxos::Accepted { n, len, gap } => {
+                if let Role::Leader(leader) = &mut self.role
+                    && leader.n == n
+                {
+                    leader.upon_accepted(from, len, gap, &mut self.acceptor, self.now, turn);
+                    self.pump_reads(turn);
+                }
+            }
+            Paxos::Decide { n, decided } => {
+                if n == self.acceptor.acc() && n.process == from && matches!(self.role, Role::Follower) {
+                    self.acceptor.decide(decided);
+                }
+            }
+            Paxos::Nack { prom } => {
+                self.outranked(prom);
+                if self.config.mutants.on(Mutant::CandidacyOnNack) {
+                    self.notices.push(Notice::MayStand);
+                }
+            }
+            Paxos::ReadIndex { n, inc, round } => {
+                if n == self.acceptor.prom() && n.process == from {
+                    turn.send(from, &Paxos::ReadAck { n, inc, round });
+                } else if n < self.acceptor.prom() {
+                    turn.send(from, &Paxos::Nack { prom: self.acceptor.prom() });
+                }
+            }
+            Paxos::ReadAck { n, inc, round } => {
+                if let Role::Leader(leader) = &mut self.role
+                    && leader.n == n
+                    && inc == self.acceptor.incarnation()
+                {
+                    leader.reads.upon_ack(from, round);
+                    self.pump_reads(turn);
+                }
+            }
+            Paxos::HandOver { n } => {
+                if n == self.acceptor.prom() && n.process == from && matches!(self.role, Role::Follower) {
+                    self.notices.push(Notice::MayStand);
+                }
+            }
+            Paxos::Durable { .. } => {}
+        }
+    }
+
+    fn upon_durable(&mut self, durable: super::acceptor::Durable, turn: &mut Turn) {
+        self.acceptor.upon_durable(durable);
+        self.acceptor.finish_apart(turn);
+        if let Role::Candidate(candidate) = &mut self.role {
+            candidate.durable |= durable.prom >= candidate.n;
+        }
+        if let Role::Leader(leader) = &mut self.role {
+            leader.upon_durable(&mut self.acceptor, self.now, turn);
+            self.pump_reads(turn);
+        }
+        self.try_adopt(turn);
+    }
+
+    /// Rule 3.
+    fn upon_prepare(&mut self, from: ProcessId, n: Ballot, theirs: (Ballot, u64, u64), turn: &mut Turn) {
+        if n.process != from {
+            return;
+        }
+        self.highest = self.highest.max(n);
+        if n < self.acceptor.prom() {
+            turn.send(from, &Paxos::Nack { prom: self.acceptor.prom() });
+            return;
+        }
+        let (their_acc, their_len, their_decided) = theirs;
+        let log = self.acceptor.log();
+        let (mut acc, mut len, decided) = (self.acceptor.acc(), log.len(), self.acceptor.decided());
+        if self.config.mutants.on(Mutant::PromiseIgnoresQueue) {
+            let durable = self.acceptor.durable();
+            (acc, len) = (durable.acc, durable.len.min(len).max(decided));
+        }
+        let more = (acc, len) > (their_acc, their_len);
+        let start = match (more, acc == their_acc) {
+            (true, true) => their_len.min(len),
+            (true, false) => their_decided.min(len),
+            (false, _) => len,
+        };
+        if more && !fits(log, start, self.config.bounds.sync_bytes + self.config.bounds.undecided_bytes) {
+            turn.send(from, &Paxos::Behind { n, decided });
+            return;
+        }
+        let suffix = log.read(start, (len - start) as usize, usize::MAX);
+        self.role = Role::Follower;
+        let sess = self.acceptor.promise(n, turn);
+        turn.send(from, &Paxos::Promise { n, sess, acc, len, decided, from: start, suffix });
+    }
+
+    fn upon_promise(&mut self, from: ProcessId, n: Ballot, promise: Promise, turn: &mut Turn) {
+        match &mut self.role {
+            Role::Candidate(candidate) if candidate.n == n => {
+                candidate.upon_promise(from, promise);
+                self.try_adopt(turn);
+            }
+            Role::Leader(leader) if leader.n == n => {
+                if leader.upon_promise(from, promise, &self.acceptor, self.now, turn) {
+                    self.notices.push(Notice::Forgot { process: from });
+                }
+            }
+            Role::Candidate(_) | Role::Leader(_) | Role::Follower => {}
+        }
+    }
+
+    /// Rule 4: with promises of a majority, the log of the greatest (accRnd, len) is adopted.
+    fn try_adopt(&mut self, turn: &mut Turn) {
+        let Role::Candidate(candidate) = &mut self.role else { return };
+        if !candidate.durable || candidate.promised().len() + 1 < self.config.majority() {
+            return;
+        }
+        let own = (self.acceptor.acc(), self.acceptor.log().len());
+        let (from, suffix, acc) = match candidate.best(own) {
+            Some(best) => (best.from, best.suffix.clone(), best.acc),
+            None => (own.1, Vec::new(), own.0),
+        };
+        let (n, decided) = (candidate.n, candidate.decided());
+        self.acceptor.adopt(n, from, suffix, turn);
+        let len = self.acceptor.log().len();
+        if !self.config.mutants.on(Mutant::StoreAdoptionApart) {
+            assert!(decided <= len, "the log adopted in {n} has {len} entries, and {decided} are decided");
+        }
+        self.acceptor.decide(decided);
+        self.acceptor.learn_gate(len);
+        tracing::info!(process = %self.config.me, ballot = %n, len, decided, "leads");
+        let Role::Candidate(candidate) = std::mem::replace(&mut self.role, Role::Follower) else { return };
+        let leader = Leader::new(self.config.clone(), n, (acc, len), candidate.into_promises(), self.now);
+        self.role = Role::Leader(Box::new(leader));
+    }
+
+    /// Rule 5.
+    fn upon_accept_sync(&mut self, n: Ballot, from: u64, entries: Vec<Bytes>, decided: u64, turn: &mut Turn) {
+        let end = from + entries.len() as u64;
+        if n == self.acceptor.acc() {
+            self.acceptor.extend(from, entries, turn);
+        } else if from <= self.acceptor.log().len() {
+            self.acceptor.adopt(n, from, entries, turn);
+        } else {
+            return;
+        }
+        self.acceptor.learn_gate(end);
+        self.acceptor.decide(decided);
+        turn.send(n.process, &Paxos::Accepted { n, len: self.acceptor.log().len(), gap: false });
+    }
+
+    fn upon_behind(&mut self, from: ProcessId, n: Ballot, decided: u64) {
+        let stands_in_it = matches!(&self.role, Role::Candidate(c) if c.n == n);
+        let follows_it = n.process == from && n >= self.acceptor.prom();
+        if decided > self.acceptor.decided() && (stands_in_it || follows_it) {
+            self.role = Role::Follower;
+            self.notices.push(Notice::Behind { source: from });
+        }
+    }
+
+    /// Sends the next round of reads, and answers those that are confirmed.
+    fn pump_reads(&mut self, turn: &mut Turn) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        leader.admit_reads(&self.acceptor);
+        let others = self.config.majority() - 1;
+        loop {
+            let sent = leader.reads.next_round();
+            if let Some(round) = sent {
+                leader.send_round(round, &self.acceptor, turn);
+            }
+            let needed = if self.config.mutants.on(Mutant::ReadAtOnce) { 0 } else { others };
+            let ready = leader.reads.confirmed(needed);
+            if sent.is_none() && ready.is_empty() {
+                return;
+            }
+            self.notices.extend(ready.into_iter().map(|(asked, index)| Notice::ReadAt { asked, index }));
+        }
+    }
+
+    /// Time passes; `trusted` is the ballot of the leader that the detector trusts, `alive` are the
+    /// processes that it hears.
+    pub fn tick(&mut self, now: Ticks, trusted: Option<Ballot>, alive: ProcessSet, turn: &mut Turn) {
+        self.now = now;
+        self.acceptor.tick(now);
+        let timing = self.config.timing;
+        match &mut self.role {
+            Role::Follower => {
+                if let Some(ballot) = trusted
+                    && ballot.process != self.config.me
+                    && self.votes()
+                    && (self.acceptor.acc() != ballot
+                        || self.acceptor.is_adrift()
+                        || self.acceptor.gate() == Gate::Unknown)
+                {
+                    self.ask_prepare(ballot.process, turn);
+                }
+            }
+            Role::Candidate(candidate) => {
+                if now - candidate.since > timing.election {
+                    tracing::info!(process = %self.config.me, ballot = %candidate.n, "gives up its candidacy");
+                    self.role = Role::Follower;
+                } else if now - candidate.asked >= timing.resend {
+                    candidate.asked = now;
+                    let (n, promised) = (candidate.n, candidate.promised());
+                    self.send_prepare(n, promised, turn);
+                }
+            }
+            Role::Leader(leader) => {
+                leader.tick(&self.acceptor, now, turn);
+                if let Some((since, offered)) = leader.leaving {
+                    if now - since > timing.election {
+                        leader.leaving = None;
+                    } else if !offered && let Some(heir) = leader.heir(&self.acceptor, alive) {
+                        leader.leaving = Some((since, true));
+                        turn.send(heir, &Paxos::HandOver { n: leader.n });
+                    }
+                }
+            }
+        }
+    }
+}

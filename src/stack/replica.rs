@@ -1,0 +1,495 @@
+//! The replica: one `Stack` type, in production and in the simulator.
+
+use super::checkpoint::{CheckpointMeta, Checkpoints, ReplicaLoader};
+use super::event::{Event, Indication, Refusal, Role, Status};
+use crate::broadcast::{
+    CatchUp, CatchUpMessage, Entry, Filter, GivenUp, Installed, Load, Reads, Source, StateMachine,
+    TotalOrder, TotalOrderMessage,
+};
+use crate::consensus::{
+    Accept, Detector, Facts, Gate, Heartbeat, Members, Membership, Notice, Paxos, SequencePaxos,
+};
+use crate::kernel::{
+    Ballot, Component, Config, Held, Incarnation, Logged, LoggedLog, Mutant, Opened, ProcessId, Stored,
+    Ticks, Turn, Undecodable,
+};
+use thiserror::Error;
+
+type Out<'a, M> = &'a mut Held<Indication<<M as StateMachine>::Reply, <M as StateMachine>::View>>;
+
+/// Why a process cannot start from what is stored.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum StartError {
+    /// A variable does not decode.
+    #[error(transparent)]
+    Undecodable(#[from] Undecodable),
+    /// Checkpoint and rows contradict each other.
+    #[error("the stored checkpoint contradicts its rows: stable storage is damaged")]
+    Checkpoint,
+    /// The log does not continue the checkpoint.
+    #[error(
+        "the stored log starts at {first}, beyond the checkpoint of {applied}: stable storage is damaged"
+    )]
+    Log {
+        /// The first entry kept.
+        first: u64,
+        /// The entries that the checkpoint covers.
+        applied: u64,
+    },
+}
+
+/// The modules of one process, from membership to the state machine.
+///
+/// Invariant: `checkpoint ≤ applied ≤ decided`; whatever is indicated depends only on stores of
+/// this turn and of those before it.
+#[derive(Debug)]
+pub struct Stack<M: StateMachine> {
+    config: Config,
+    inc: Logged<Incarnation>,
+    members: Members,
+    detector: Detector,
+    paxos: SequencePaxos,
+    total_order: TotalOrder,
+    reads: Reads,
+    catch_up: CatchUp<ReplicaLoader<M::Loader>>,
+    source: Source,
+    machine: M,
+    filter: Filter,
+    checkpoints: Checkpoints,
+    /// Entries applied to the machine.
+    applied: u64,
+    /// The entries of the view that was published last; nothing while nothing may be shown.
+    published: Option<u64>,
+    /// Whether somebody waits for leadership to be handed over.
+    leaving: bool,
+    /// Sweeps that clear away rows of other generations, still to be made.
+    sweeps: u32,
+    now: Ticks,
+}
+
+impl<M: StateMachine> Stack<M> {
+    /// Init when nothing is stored, Recovery otherwise: state comes from stable storage alone. The
+    /// incarnation is counted in this first turn, so that nothing is sent before it is durable.
+    pub fn start(
+        config: Config,
+        stored: Stored,
+        turn: &mut Turn,
+        up: Out<'_, M>,
+    ) -> Result<Self, StartError> {
+        let mut inc = Logged::recover("log/inc", &stored, 0)?.vote();
+        inc.set(*inc + 1, turn);
+        let last = CheckpointMeta::recover(&stored).map_err(|()| StartError::Checkpoint)?;
+        let (machine, filter, applied) = match &last {
+            None => (M::init(), Filter::default(), 0),
+            Some(meta) => {
+                let mut loader =
+                    M::Loader::begin(&meta.machine, meta.generation).ok_or(StartError::Checkpoint)?;
+                let rows = stored.rows.iter().filter(|(key, _)| key.generation == meta.generation);
+                for (key, value) in rows {
+                    if !loader.row(*key, value.clone()) {
+                        return Err(StartError::Checkpoint);
+                    }
+                }
+                (M::load(loader).ok_or(StartError::Checkpoint)?, meta.filter.clone(), meta.applied)
+            }
+        };
+        let members = Members::start(config.clone(), *inc, &stored, turn)?;
+        let paxos = SequencePaxos::start(config.clone(), *inc, &stored, applied)?;
+        if paxos.log().first() > applied {
+            return Err(StartError::Log { first: paxos.log().first(), applied });
+        }
+        let generation = stored.rows.iter().map(|(key, _)| key.generation).max().unwrap_or(0);
+        let others = stored.rows.iter().filter(|(key, _)| key.generation != machine.generation()).count();
+        let sweeps = (others as u32).div_ceil(SWEEP_ROWS);
+        let mut stack = Self {
+            detector: Detector::start(config.clone(), *inc),
+            total_order: TotalOrder::start(config.clone(), *inc),
+            reads: Reads::start(config.clone(), *inc),
+            catch_up: CatchUp::start(config.clone(), generation.max(machine.generation()) + 1),
+            source: Source::start(config.clone()),
+            checkpoints: Checkpoints::start(config.clone(), last),
+            inc,
+            members,
+            paxos,
+            machine,
+            filter,
+            applied,
+            published: None,
+            leaving: false,
+            sweeps,
+            now: 0,
+            config,
+        };
+        stack.settle(turn, up);
+        Ok(stack)
+    }
+
+    /// One turn: reacts to everything that waited, and runs to quiescence.
+    pub fn upon(&mut self, events: impl IntoIterator<Item = Event>, turn: &mut Turn, up: Out<'_, M>) {
+        for event in events {
+            self.handle(event, turn, up);
+        }
+        self.settle(turn, up);
+    }
+
+    /// The state of the process, for people, monitors and the layer above.
+    pub fn status(&self) -> Status {
+        let role = match (self.members.distrust(), self.members.is_formed()) {
+            (Some(reason), _) => Role::Learner(reason),
+            (None, false) => Role::Forming,
+            (None, true) if self.paxos.leads() => Role::Leader,
+            (None, true) if self.paxos.stands() => Role::Candidate,
+            (None, true) => Role::Follower,
+        };
+        Status {
+            role,
+            incarnation: *self.inc,
+            leader: self.leader().map(|b| b.process),
+            promised: self.paxos.prom(),
+            accepted: self.paxos.acc(),
+            log_first: self.paxos.log().first(),
+            log_len: self.paxos.log().len(),
+            decided: self.paxos.decided(),
+            applied: self.applied,
+            checkpoint: self.checkpoints.applied(),
+            serving: self.published.is_some(),
+        }
+    }
+
+    /// The log, for monitors.
+    pub fn log(&self) -> &LoggedLog {
+        self.paxos.log()
+    }
+
+    /// The state machine, for monitors.
+    pub fn machine(&self) -> &M {
+        &self.machine
+    }
+
+    /// The ballot of the leader, as far as is known here.
+    fn leader(&self) -> Option<Ballot> {
+        if self.paxos.leads() {
+            return Some(self.paxos.ballot());
+        }
+        self.detector.trusted().filter(|b| b.process != self.config.me)
+    }
+
+    fn facts(&self) -> Facts {
+        let voters = self.members.voters();
+        Facts {
+            ballot: self.paxos.ballot(),
+            engaged: self.paxos.leads() || self.paxos.stands(),
+            prom: self.paxos.durable_prom(),
+            overdue: self.paxos.sync_is_overdue(),
+            votes: voters.contains(self.config.me),
+            voters,
+        }
+    }
+
+    fn handle(&mut self, event: Event, turn: &mut Turn, up: Out<'_, M>) {
+        match event {
+            Event::Frame { from, frame } => self.upon_frame(from, &frame, turn, up),
+            Event::Tick => self.tick(turn, up),
+            Event::Connected { peer } => self.members.upon_connected(peer, turn),
+            Event::Refused { peer } => self.detector.suspect(peer),
+            Event::Execute { request, command, patience } => {
+                if !self.total_order.broadcast(request, command, patience) {
+                    up.expose(Indication::Refused { request, why: Refusal::TooMany });
+                }
+            }
+            Event::Read { request, patience } => {
+                if !self.reads.ask(request, patience) {
+                    up.expose(Indication::Refused { request, why: Refusal::TooMany });
+                }
+            }
+            Event::Cancel { request } => {
+                self.total_order.cancel(request);
+                self.reads.cancel(request);
+            }
+            Event::HandOver => {
+                self.leaving = true;
+                self.paxos.hand_over();
+            }
+            Event::Rows { ticket, rows } => {
+                if let Some(rows) = rows {
+                    self.source.upon_rows(ticket, rows, turn);
+                }
+            }
+        }
+    }
+
+    fn upon_frame(&mut self, from: ProcessId, frame: &Opened, turn: &mut Turn, up: Out<'_, M>) {
+        // A body that does not decode after its checksum was right comes from another build: it is
+        // as good as lost.
+        match frame.component() {
+            Component::Members => {
+                if let Ok(message) = frame.message::<Membership>() {
+                    self.members.upon(from, message, turn);
+                }
+            }
+            Component::Detector => {
+                if let Ok(message) = frame.message::<Heartbeat>() {
+                    let facts = self.facts();
+                    let prom = self.detector.upon(from, message, &facts, turn);
+                    if let Some(prom) = prom
+                        && !self.config.mutants.on(Mutant::HappyWithoutMajority)
+                    {
+                        self.paxos.outranked(prom);
+                    }
+                }
+            }
+            Component::Consensus => {
+                if let Ok(message) = frame.message::<Paxos>() {
+                    self.paxos.upon(from, message, turn);
+                }
+            }
+            Component::Proposal => {
+                if let Ok(message) = frame.message::<Accept>() {
+                    self.paxos.upon_accept(from, message, turn);
+                }
+            }
+            Component::TotalOrder => {
+                if let Ok(message) = frame.message::<TotalOrderMessage>() {
+                    self.upon_total_order(from, message, turn);
+                }
+            }
+            Component::CatchUp => {
+                if let Ok(message) = frame.message::<CatchUpMessage>() {
+                    self.upon_catch_up(from, message, turn, up);
+                }
+            }
+        }
+    }
+
+    fn upon_total_order(&mut self, from: ProcessId, message: TotalOrderMessage, turn: &mut Turn) {
+        match message {
+            TotalOrderMessage::Forward { entries } => {
+                if self.paxos.leads() {
+                    self.total_order.enqueue(entries);
+                }
+            }
+            TotalOrderMessage::ReadAsk { inc, number } => self.paxos.ask_read((from, inc, number), turn),
+            TotalOrderMessage::ReadAt { inc, number, index } => self.reads.upon_read_at(inc, number, index),
+        }
+    }
+
+    fn upon_catch_up(&mut self, from: ProcessId, message: CatchUpMessage, turn: &mut Turn, up: Out<'_, M>) {
+        match message {
+            CatchUpMessage::Ask { from: asked, snapshot } => self.give(from, asked, snapshot, turn, up),
+            CatchUpMessage::Entries { from: first, entries, decided } => {
+                self.paxos.learn(first, entries, turn);
+                self.learner_gate(decided);
+                self.catch_up.upon_entries(from, self.paxos.decided(), decided, turn);
+            }
+            CatchUpMessage::Chunk { id, at, meta, rows, last } => {
+                let chunk = (id, at, meta, rows, last);
+                if let Some(snapshot) = self.catch_up.upon_chunk(from, self.paxos.decided(), chunk, turn) {
+                    self.install(snapshot, turn, up);
+                }
+            }
+        }
+    }
+
+    /// A learner never receives an `AcceptSync`: it serves once it has caught up with what its
+    /// source had decided when it was first asked.
+    fn learner_gate(&mut self, decided: u64) {
+        if self.members.distrust().is_some() {
+            self.paxos.learn_gate(decided);
+        }
+    }
+
+    /// Gives a process that fell behind what it lacks.
+    fn give(
+        &mut self,
+        to: ProcessId,
+        asked: u64,
+        snapshot: Option<(crate::broadcast::SnapshotId, (u64, u32))>,
+        turn: &mut Turn,
+        up: Out<'_, M>,
+    ) {
+        let (decided, log) = (self.paxos.decided(), self.paxos.log());
+        if asked >= log.first() {
+            let bounds = &self.config.bounds;
+            let count = bounds.frame_entries.min(decided.saturating_sub(asked) as usize);
+            let entries = log.read(asked, count, bounds.frame_bytes);
+            turn.send(to, &CatchUpMessage::Entries { from: asked, entries, decided });
+            return;
+        }
+        if !self.source.pins() {
+            // While a checkpoint is being written its rows still change: the asker asks again.
+            let Some(last) = self.checkpoints.last.as_ref().filter(|_| !self.checkpoints.is_writing()) else {
+                return;
+            };
+            let end = self.machine.checkpoint_end();
+            self.source.pin(last.applied, last.generation, end, last.encode());
+        }
+        if let Some((ticket, from, end, max_bytes)) = self.source.upon_ask(to, snapshot) {
+            up.expose(Indication::Fetch { ticket, from, end, max_bytes });
+        }
+    }
+
+    /// Moves to a snapshot, all in this turn.
+    fn install(&mut self, snapshot: Installed<ReplicaLoader<M::Loader>>, turn: &mut Turn, up: Out<'_, M>) {
+        let Installed { applied, generation, loader, .. } = snapshot;
+        let ReplicaLoader { meta, machine } = loader;
+        if applied <= self.paxos.decided() || meta.applied != applied || meta.generation != generation {
+            return;
+        }
+        let Some(machine) = M::load(machine) else {
+            tracing::error!(process = %self.config.me, applied, "a snapshot contradicts itself: dropped");
+            return;
+        };
+        tracing::info!(process = %self.config.me, applied, "installs a snapshot");
+        self.machine = machine;
+        self.filter = meta.filter.clone();
+        self.applied = applied;
+        self.checkpoints.install(meta, turn);
+        self.source.unpin();
+        self.sweeps = SWEEPS_AFTER_SNAPSHOT;
+        self.paxos.learn_snapshot(applied, turn);
+        self.catch_up.upon_installed(self.paxos.decided(), turn);
+        let (filter, me) = (&self.filter, self.config.me);
+        for request in self.total_order.take_done(|inc, seq| filter.is_done(me, inc, seq)) {
+            up.expose(Indication::Refused { request, why: Refusal::LeaderChanged });
+        }
+    }
+
+    fn tick(&mut self, turn: &mut Turn, up: Out<'_, M>) {
+        self.now += 1;
+        let facts = self.facts();
+        self.paxos.set_voters(facts.voters);
+        self.members.tick(self.now, turn);
+        if self.detector.tick(self.now, &facts, turn) {
+            self.paxos.stand(turn);
+        }
+        self.paxos.tick(self.now, self.detector.trusted(), self.detector.alive(), turn);
+        for (request, given_up) in self.total_order.tick(self.now) {
+            let why = match given_up {
+                GivenUp::NeverSent => Refusal::NoLeader,
+                GivenUp::Unknown => Refusal::TimedOut,
+            };
+            up.expose(Indication::Refused { request, why });
+        }
+        for request in self.reads.tick(self.now) {
+            let why = if self.leader().is_none() { Refusal::NoLeader } else { Refusal::TimedOut };
+            up.expose(Indication::Refused { request, why });
+        }
+        self.catch_up.tick(self.now, self.paxos.decided(), turn);
+        if self.members.distrust().is_some()
+            && self.now.is_multiple_of(self.config.timing.heartbeat)
+            && let Some(leader) = self.leader()
+        {
+            self.catch_up.begin(leader.process, self.paxos.decided(), turn);
+        }
+        self.source.tick(self.now);
+        self.checkpoint(turn);
+    }
+
+    /// Writes a piece of a checkpoint, begins one, or clears away rows that none refers to.
+    fn checkpoint(&mut self, turn: &mut Turn) {
+        if self.checkpoints.is_writing() {
+            if self.checkpoints.step(&mut self.machine, turn) {
+                let applied = self.checkpoints.applied();
+                let before = applied.saturating_sub(self.config.bounds.tail_entries);
+                self.paxos.trim(before.max(self.paxos.log().first()), turn);
+                tracing::debug!(process = %self.config.me, applied, "finished a checkpoint");
+            }
+        } else if self.checkpoints.is_due(self.applied) && !self.source.pins() {
+            self.checkpoints.begin(&mut self.machine, self.applied, &self.filter);
+        } else if self.sweeps > 0 && !self.catch_up.is_staging() && !self.source.pins() {
+            turn.drop_other_generations(self.machine.generation(), SWEEP_ROWS);
+            self.sweeps -= 1;
+        }
+    }
+
+    /// `upon condition`: what follows from what happened, until nothing does.
+    fn settle(&mut self, turn: &mut Turn, up: Out<'_, M>) {
+        self.paxos.set_voters(self.members.voters());
+        for _ in 0..SETTLE_ROUNDS {
+            let leader = self.leader();
+            let leads = self.paxos.leads();
+            self.total_order.dispatch(leader, leads, turn);
+            if let Some(number) = self.reads.dispatch(leader, leads, turn) {
+                self.paxos.ask_read((self.config.me, *self.inc, number), turn);
+            }
+            while self.total_order.has_proposals() && self.paxos.accepts_proposals() {
+                let entries = self.total_order.take_proposals(self.config.bounds.frame_bytes);
+                self.paxos.propose(entries, turn);
+            }
+            let notices = self.paxos.take_notices();
+            let quiet = notices.is_empty();
+            notices.into_iter().for_each(|notice| self.upon_notice(notice, turn));
+            if quiet {
+                break;
+            }
+        }
+        self.apply(up);
+        self.publish(up);
+        for request in self.reads.take_ready(self.published.unwrap_or(0)) {
+            up.expose(Indication::Readable { request });
+        }
+        if self.leaving && !self.paxos.is_leaving() {
+            self.leaving = false;
+            up.expose(Indication::HandedOver);
+        }
+    }
+
+    fn upon_notice(&mut self, notice: Notice, turn: &mut Turn) {
+        match notice {
+            Notice::ReadAt { asked: (process, inc, number), index } => {
+                if process == self.config.me {
+                    self.reads.upon_read_at(inc, number, index);
+                } else {
+                    turn.send(process, &TotalOrderMessage::ReadAt { inc, number, index });
+                }
+            }
+            Notice::Behind { source } => self.catch_up.begin(source, self.paxos.decided(), turn),
+            Notice::MayStand => self.paxos.stand(turn),
+            Notice::Forgot { process } => self.members.upon_forgot(process, turn),
+        }
+    }
+
+    /// Executes what is decided.
+    fn apply(&mut self, up: Out<'_, M>) {
+        while self.applied < self.paxos.decided() {
+            let index = self.applied;
+            let Some(bytes) = self.paxos.log().get(index) else {
+                unreachable!("entry {index} is decided, not applied, and not in the log")
+            };
+            self.applied += 1;
+            self.checkpoints.count(bytes.len());
+            let Some(entry) = Entry::decode(bytes) else {
+                tracing::error!(index, "a decided entry does not decode: skipped, by every process alike");
+                continue;
+            };
+            let Entry { origin, inc, seq, low, .. } = entry;
+            if !self.filter.admit(origin, inc, seq, low, self.config.mutants) {
+                continue;
+            }
+            let reply = self.machine.apply(index, entry.command.clone());
+            if let Some(request) = self.total_order.executed(&entry) {
+                up.expose(Indication::Reply { request, reply });
+            }
+        }
+    }
+
+    /// Shows the state, once everything that was shown before the last crash is in it (rule 9).
+    fn publish(&mut self, up: Out<'_, M>) {
+        let open = match self.paxos.gate() {
+            _ if self.published.is_some() || self.config.mutants.on(Mutant::ServeAtOnce) => true,
+            Gate::Unknown => false,
+            Gate::Until(length) => self.applied >= length,
+        };
+        if open && self.published != Some(self.applied) {
+            self.published = Some(self.applied);
+            up.expose(Indication::Publish { applied: self.applied, view: self.machine.view() });
+        }
+    }
+}
+
+/// Rounds of settling in one turn: a notice can lead to another, but no chain of them is longer.
+const SETTLE_ROUNDS: usize = 8;
+/// Rows of other generations that one sweep deletes.
+const SWEEP_ROWS: u32 = 1024;
+/// How often to sweep once a snapshot has replaced the state; the next boot counts what is left.
+const SWEEPS_AFTER_SNAPSHOT: u32 = 64;

@@ -1,0 +1,350 @@
+//! The stack by itself: transcripts of small executions over a toy state machine.
+
+use super::*;
+use crate::broadcast::{Load, Piece, StateMachine};
+use crate::kernel::*;
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Remembers every command.
+#[derive(Debug, Default, Clone)]
+struct Notes {
+    notes: Vec<Bytes>,
+    generation: u32,
+    writing: Option<Vec<Bytes>>,
+    saved: u64,
+}
+
+#[derive(Debug)]
+struct NotesLoader(Notes);
+
+impl Load for NotesLoader {
+    fn begin(meta: &Bytes, generation: u32) -> Option<Self> {
+        let saved = u64::from_be_bytes(meta.as_ref().try_into().ok()?);
+        Some(Self(Notes { generation, saved, ..Notes::default() }))
+    }
+
+    fn row(&mut self, key: RowKey, value: Bytes) -> bool {
+        if key.main < self.0.saved {
+            self.0.notes.push(value);
+        }
+        true
+    }
+}
+
+impl StateMachine for Notes {
+    type Reply = usize;
+    type View = Vec<Bytes>;
+    type Loader = NotesLoader;
+
+    fn init() -> Self {
+        Self::default()
+    }
+
+    fn apply(&mut self, _index: u64, command: Bytes) -> usize {
+        self.notes.push(command);
+        self.notes.len()
+    }
+
+    fn view(&self) -> Vec<Bytes> {
+        self.notes.clone()
+    }
+
+    fn begin_checkpoint(&mut self) {
+        self.writing = Some(self.notes.clone());
+    }
+
+    fn checkpoint_piece(&mut self, _budget: usize) -> Piece {
+        let notes = self.writing.take().unwrap();
+        let rows = notes.iter().enumerate().skip(self.saved as usize);
+        let key = |i| RowKey { generation: self.generation, main: i as u64, sub: 0 };
+        let puts = rows.map(|(i, note)| (key(i), note.clone())).collect();
+        self.saved = notes.len() as u64;
+        Piece { puts, deletes: Vec::new(), finished: Some(Bytes::copy_from_slice(&self.saved.to_be_bytes())) }
+    }
+
+    fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    fn checkpoint_end(&self) -> u64 {
+        self.saved
+    }
+
+    fn load(loader: NotesLoader) -> Option<Self> {
+        (loader.0.notes.len() as u64 == loader.0.saved).then_some(loader.0)
+    }
+}
+
+/// A disk that keeps everything that was committed.
+#[derive(Default)]
+struct Memory(Stored);
+
+impl Disk for Memory {
+    fn commit(&mut self, batch: &Batch) -> Result<(), DiskError> {
+        for store in batch.stores().iter().cloned() {
+            match store {
+                Store::Put { var, value } => drop(self.0.vars.insert(var, value)),
+                Store::Remove { var } => drop(self.0.vars.remove(&var)),
+                Store::Append { log, first, entries } => {
+                    let log = self.0.logs.entry(log).or_default();
+                    assert_eq!(first, log.first + log.entries.len() as u64);
+                    log.entries.extend(entries);
+                }
+                Store::TruncateSuffix { log, len } => {
+                    let log = self.0.logs.entry(log).or_default();
+                    log.entries.truncate((len - log.first) as usize);
+                }
+                Store::TruncatePrefix { log, before } => {
+                    let log = self.0.logs.entry(log).or_default();
+                    log.entries.drain(..(before - log.first) as usize);
+                    log.first = before;
+                }
+                Store::Reset { log, first } => {
+                    self.0.logs.insert(log, StoredLog { first, entries: Vec::new() });
+                }
+                Store::PutRow { key, value } => {
+                    self.0.rows.retain(|(k, _)| *k != key);
+                    self.0.rows.push((key, value));
+                    self.0.rows.sort();
+                }
+                Store::DeleteRow { key } => self.0.rows.retain(|(k, _)| *k != key),
+                Store::DropOtherGenerations { keep, .. } => self.0.rows.retain(|(k, _)| k.generation == keep),
+            }
+        }
+        Ok(())
+    }
+}
+
+type Up = Indication<usize, Vec<Bytes>>;
+
+struct Process {
+    config: Config,
+    stack: Option<(Stack<Notes>, Journal<Up>)>,
+    disk: Memory,
+    replies: BTreeMap<u64, Result<usize, Refusal>>,
+    readable: Vec<u64>,
+    view: Option<Vec<Bytes>>,
+}
+
+/// Processes on one perfect network, each turn synced at once.
+struct World {
+    processes: Vec<Process>,
+    wires: VecDeque<(ProcessId, Outgoing)>,
+    cut: Vec<(u8, u8)>,
+}
+
+impl World {
+    fn new(n: usize) -> Self {
+        let config = |me: u8| Config {
+            me: ProcessId(me),
+            processes: n,
+            configuration: 7,
+            disk: 100 + u64::from(me),
+            boot: 1,
+            damaged: false,
+            timing: Timing { heartbeat: 2, election: 10, resend: 4 },
+            bounds: Bounds { checkpoint_entries: 20, tail_entries: 5, ..Bounds::default() },
+            mutants: Mutants::default(),
+        };
+        let process = |me| Process {
+            config: config(me),
+            stack: None,
+            disk: Memory::default(),
+            replies: BTreeMap::new(),
+            readable: Vec::new(),
+            view: None,
+        };
+        let processes = (0..n as u8).map(process).collect();
+        let mut world = Self { processes, wires: VecDeque::new(), cut: Vec::new() };
+        (0..n).for_each(|i| world.boot(i));
+        world
+    }
+
+    fn boot(&mut self, i: usize) {
+        let process = &mut self.processes[i];
+        process.config.boot += 1;
+        let mut journal = Journal::new(Mutants::default());
+        let (config, stored) = (process.config.clone(), process.disk.0.clone());
+        let (stack, release) = journal.turn(|turn, up| Stack::start(config, stored, turn, up));
+        process.stack = Some((stack.unwrap(), journal));
+        self.release(i, release);
+    }
+
+    fn crash(&mut self, i: usize) {
+        self.processes[i].stack = None;
+        self.processes[i].view = None;
+        self.wires.retain(|(_, out)| out.to.index() != i);
+    }
+
+    fn release(&mut self, i: usize, mut release: Release<Up>) {
+        let process = &mut self.processes[i];
+        let (_, journal) = process.stack.as_mut().unwrap();
+        let mut later = Release::default();
+        if let Some(commit) = journal.next_commit() {
+            later = journal.synced(commit.run(&mut process.disk).unwrap());
+        }
+        release.frames.extend(later.frames);
+        release.indications.extend(later.indications);
+        for frame in release.frames {
+            self.wires.push_back((ProcessId(i as u8), frame.into_inner()));
+        }
+        let mut events = Vec::new();
+        for up in release.indications {
+            match up.into_inner() {
+                Indication::Reply { request, reply } => drop(process.replies.insert(request, Ok(reply))),
+                Indication::Refused { request, why } => drop(process.replies.insert(request, Err(why))),
+                Indication::Readable { request } => process.readable.push(request),
+                Indication::Publish { view, .. } => process.view = Some(view),
+                Indication::Fetch { ticket, from, end, .. } => {
+                    let rows = process.disk.0.rows.iter();
+                    let wanted = rows.filter(|(k, _)| *k >= from && k.main < end).take(3).cloned();
+                    events.push(Event::Rows { ticket, rows: Some(wanted.collect()) });
+                }
+                Indication::HandedOver => {}
+            }
+        }
+        if !events.is_empty() {
+            self.upon(i, events);
+        }
+    }
+
+    fn upon(&mut self, i: usize, events: Vec<Event>) {
+        let Some((stack, journal)) = self.processes[i].stack.as_mut() else { return };
+        let ((), release) = journal.turn(|turn, up| stack.upon(events, turn, up));
+        self.release(i, release);
+    }
+
+    fn run(&mut self, ticks: usize) {
+        for _ in 0..ticks {
+            (0..self.processes.len()).for_each(|i| self.upon(i, vec![Event::Tick]));
+            while let Some((from, Outgoing { to, frame })) = self.wires.pop_front() {
+                if self.cut.contains(&(from.0, to.0)) || self.cut.contains(&(to.0, from.0)) {
+                    continue;
+                }
+                let frame = Opened::check(frame.bytes().clone()).unwrap();
+                self.upon(to.index(), vec![Event::Frame { from, frame }]);
+            }
+        }
+    }
+
+    fn execute(&mut self, i: usize, request: u64) {
+        let command = Bytes::from(request.to_string());
+        self.upon(i, vec![Event::Execute { request, command, patience: 1000 }]);
+    }
+
+    fn leader(&self) -> Option<usize> {
+        let leads = |p: &Process| p.stack.as_ref().is_some_and(|(s, _)| s.status().role == Role::Leader);
+        self.processes.iter().position(leads)
+    }
+}
+
+#[test]
+fn a_lone_replica_executes_reads_and_recovers() {
+    let mut world = World::new(1);
+    world.run(5);
+    for request in 0..50 {
+        world.execute(0, request);
+    }
+    world.run(20);
+    assert_eq!(world.processes[0].replies.len(), 50);
+    world.upon(0, vec![Event::Read { request: 99, patience: 100 }]);
+    assert_eq!(world.processes[0].readable, [99]);
+    let before = world.processes[0].view.clone().unwrap();
+    world.crash(0);
+    world.boot(0);
+    world.run(10);
+    let (stack, _) = world.processes[0].stack.as_ref().unwrap();
+    assert_eq!(stack.status().incarnation, 2);
+    assert!(stack.status().checkpoint >= 20 && stack.status().log_first > 0);
+    assert_eq!(world.processes[0].view, Some(before));
+}
+
+#[test]
+fn three_elect_a_leader_and_execute_from_anywhere() {
+    let mut world = World::new(3);
+    world.run(40);
+    assert!(world.leader().is_some());
+    for request in 0..30 {
+        world.execute(request as usize % 3, request);
+    }
+    world.run(20);
+    let answered: usize = world.processes.iter().map(|p| p.replies.len()).sum();
+    assert_eq!(answered, 30);
+    world.upon(2, vec![Event::Read { request: 99, patience: 100 }]);
+    world.run(10);
+    assert_eq!(world.processes[2].readable, [99]);
+    let views: Vec<_> = world.processes.iter().map(|p| p.view.clone().unwrap()).collect();
+    assert_eq!(views[0].len(), 30);
+    assert!(views.iter().all(|v| *v == views[0]));
+}
+
+#[test]
+fn a_crashed_leader_is_replaced_and_catches_up_by_snapshot() {
+    let mut world = World::new(3);
+    world.run(40);
+    let old = world.leader().unwrap();
+    world.crash(old);
+    world.run(60);
+    let new = world.leader().unwrap();
+    assert_ne!(new, old);
+    for request in 0..100 {
+        world.execute(new, request);
+        world.run(1);
+    }
+    world.boot(old);
+    world.run(60);
+    assert_eq!(world.processes[old].view.as_ref().map(Vec::len), Some(100));
+    assert_eq!(world.processes[old].view, world.processes[new].view);
+    let (stack, _) = world.processes[old].stack.as_ref().unwrap();
+    assert!(stack.status().checkpoint > 20, "it was beyond the log: {:?}", stack.status());
+}
+
+#[test]
+fn leadership_is_handed_over() {
+    let mut world = World::new(3);
+    world.run(40);
+    let old = world.leader().unwrap();
+    world.execute(old, 1);
+    world.run(2);
+    world.upon(old, vec![Event::HandOver]);
+    world.run(3);
+    assert_ne!(world.leader().unwrap(), old);
+}
+
+#[test]
+fn a_chain_elects_its_middle_and_stays() {
+    let mut world = World::new(3);
+    world.run(40);
+    world.cut = vec![(0, 2)];
+    world.run(100);
+    let leader = world.leader().unwrap();
+    world.run(300);
+    assert_eq!(world.leader(), Some(leader));
+    world.execute(leader, 1);
+    world.run(10);
+    assert_eq!(world.processes[leader].replies.get(&1), Some(&Ok(1)));
+}
+
+#[test]
+fn a_wiped_replica_is_a_learner() {
+    let mut world = World::new(3);
+    world.run(40);
+    let leader = world.leader().unwrap();
+    world.execute(leader, 1);
+    world.run(5);
+    let wiped = (leader + 1) % 3;
+    world.crash(wiped);
+    world.processes[wiped].disk = Memory::default();
+    world.processes[wiped].config.disk = 999;
+    world.boot(wiped);
+    world.run(60);
+    let (stack, _) = world.processes[wiped].stack.as_ref().unwrap();
+    assert!(matches!(stack.status().role, Role::Learner(_)), "{:?}", stack.status());
+    assert_eq!(world.processes[wiped].view.as_ref().map(Vec::len), Some(1), "it still receives the log");
+    world.crash((leader + 2) % 3);
+    world.run(60);
+    world.execute(leader, 2);
+    world.run(60);
+    assert_eq!(world.processes[leader].replies.get(&2), None, "and counts in no majority");
+}
