@@ -48,14 +48,27 @@ pub struct Detector {
     trusted: Option<Ballot>,
     happy: bool,
     now: Ticks,
-    booted: Ticks,
+    /// The durable promise, and when it last changed.
+    prom: (Ballot, Ticks),
+    /// Rounds that this process and everyone it hears have been unhappy for.
+    unhappy_rounds: u32,
 }
 
 impl Detector {
     /// Starts with nobody heard, and no ballot.
     pub fn start(config: Config, inc: Incarnation) -> Self {
         let heard = vec![Heard::default(); config.processes];
-        Self { config, inc, round: 0, heard, trusted: None, happy: false, now: 0, booted: 0 }
+        Self {
+            config,
+            inc,
+            round: 0,
+            heard,
+            trusted: None,
+            happy: false,
+            now: 0,
+            prom: (Ballot::ZERO, 0),
+            unhappy_rounds: 0,
+        }
     }
 
     /// The ballot of the leader that is trusted.
@@ -123,9 +136,11 @@ impl Detector {
         }
         self.round += 1;
         turn.send_early(self.config.peers(), &Heartbeat::Request { round: self.round, inc: self.inc });
-        let settled = now - self.booted > 2 * self.config.timing.heartbeat || self.config.processes == 1;
-        let unhappy = self.config.peers().filter(|p| self.hears(*p)).all(|p| !self.heard[p.index()].happy);
-        settled && facts.votes && !facts.engaged && !self.happy && unhappy && self.is_connected()
+        let unhappy = !self.happy
+            && self.config.peers().filter(|p| self.hears(*p)).all(|p| !self.heard[p.index()].happy);
+        self.unhappy_rounds = if unhappy { self.unhappy_rounds + 1 } else { 0 };
+        let asked_enough = self.unhappy_rounds > PATIENT_ROUNDS || self.config.processes == 1;
+        facts.votes && !facts.engaged && asked_enough && self.is_connected()
     }
 
     /// Whether this process and those it hears are a majority.
@@ -135,6 +150,9 @@ impl Detector {
 
     /// Whom to trust, and whether to be happy with it.
     fn judge(&mut self, facts: &Facts) {
+        if facts.prom != self.prom.0 {
+            self.prom = (facts.prom, self.now);
+        }
         if facts.ballot != Ballot::ZERO {
             self.trusted = Some(facts.ballot);
             self.happy = self.is_connected() && !facts.overdue;
@@ -147,6 +165,20 @@ impl Detector {
             .map(|p| self.heard[p.index()])
             .filter(|h| h.ballot != Ballot::ZERO && h.ballot >= facts.prom)
             .max_by_key(|h| h.ballot);
+        // What a candidate says of itself comes a round after the promise to it: until then it has
+        // the benefit of the doubt, else every election would start the next one.
+        let (prom, since) = self.prom;
+        let fresh = self.now - since <= u64::from(PATIENT_ROUNDS) * self.config.timing.heartbeat;
+        if leader.is_none()
+            && fresh
+            && prom != Ballot::ZERO
+            && prom.process != self.config.me
+            && self.hears(prom.process)
+        {
+            self.trusted = Some(prom);
+            self.happy = true;
+            return;
+        }
         self.trusted = leader.map(|h| h.ballot);
         self.happy = leader.is_some_and(|h| h.happy);
     }
@@ -156,3 +188,7 @@ impl Detector {
         self.heard.iter().map(|h| h.ballot.max(h.prom)).max().unwrap_or_default()
     }
 }
+
+/// Rounds of heartbeats that an unhappy process waits before it stands, so that what it has heard
+/// of the others was said after they had heard of the same events.
+const PATIENT_ROUNDS: u32 = 2;

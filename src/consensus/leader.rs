@@ -133,7 +133,8 @@ impl Leader {
         let from = if promise.acc == self.n {
             promise.len
         } else if promise.acc == self.adopted_acc {
-            promise.len.min(self.adopted_len)
+            // A promiser that learned decided entries may hold more of them than were adopted.
+            promise.len.min(self.adopted_len).max(promise.decided)
         } else {
             promise.decided
         };

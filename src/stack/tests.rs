@@ -348,3 +348,16 @@ fn a_wiped_replica_is_a_learner() {
     world.run(60);
     assert_eq!(world.processes[leader].replies.get(&2), None, "and counts in no majority");
 }
+
+#[test]
+fn a_leader_stays_while_nothing_fails() {
+    let mut world = World::new(3);
+    world.run(40);
+    let (stack, _) = world.processes[world.leader().unwrap()].stack.as_ref().unwrap();
+    let ballot = stack.status().promised;
+    world.run(500);
+    for process in &world.processes {
+        let (stack, _) = process.stack.as_ref().unwrap();
+        assert_eq!(stack.status().promised, ballot);
+    }
+}
