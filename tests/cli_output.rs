@@ -1,0 +1,382 @@
+//! What the client commands send and print, against `cli_output.txt`; and that etcdctl, where it is
+//! installed, sends and prints the same.
+#![cfg(feature = "cli")]
+
+use std::{
+    io::Write,
+    net::SocketAddr,
+    process::{Command, Output, Stdio},
+    sync::{Arc, Mutex},
+};
+
+use kvorum::proto::{
+    etcdserverpb::{self as pb, cluster_server, kv_server, maintenance_server, response_op},
+    mvccpb::KeyValue,
+};
+use tonic::{Request, Response, Status};
+
+type Reply<T> = Result<Response<T>, Status>;
+
+/// Answers every call with the same, and remembers what it was asked.
+#[derive(Clone, Default)]
+struct Canned {
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+fn header() -> Option<pb::ResponseHeader> {
+    Some(pb::ResponseHeader {
+        cluster_id: 0xcdf818194e3a8c32,
+        member_id: 0x8e9e05c52164694d,
+        revision: 42,
+        raft_term: 3,
+    })
+}
+
+fn inner() -> Option<pb::ResponseHeader> {
+    Some(pb::ResponseHeader { revision: 42, ..Default::default() })
+}
+
+fn plain() -> KeyValue {
+    KeyValue {
+        key: "greeting".into(),
+        create_revision: 2,
+        mod_revision: 41,
+        version: 7,
+        value: "hello <world> & \"you\"".into(),
+        lease: 0x1f,
+    }
+}
+
+fn binary() -> KeyValue {
+    let value = b"\x00\x01\xff line\n\xc3\xa9\xe2\x80\x8b\x7f\\".as_slice().into();
+    KeyValue {
+        key: b"bin\xfe".as_slice().into(),
+        create_revision: 3,
+        mod_revision: 3,
+        version: 1,
+        value,
+        lease: 0,
+    }
+}
+
+impl Canned {
+    fn asked<T: std::fmt::Debug>(&self, request: &Request<T>) {
+        self.asked.lock().unwrap().push(format!("{:?}", request.get_ref()));
+    }
+
+    fn range(&self, header: Option<pb::ResponseHeader>) -> pb::RangeResponse {
+        pb::RangeResponse { header, kvs: vec![plain(), binary()], more: true, count: 9 }
+    }
+}
+
+#[tonic::async_trait]
+impl kv_server::Kv for Canned {
+    async fn range(&self, request: Request<pb::RangeRequest>) -> Reply<pb::RangeResponse> {
+        self.asked(&request);
+        Ok(Response::new(if request.get_ref().key == "missing" {
+            pb::RangeResponse { header: header(), ..Default::default() }
+        } else {
+            self.range(header())
+        }))
+    }
+
+    async fn put(&self, request: Request<pb::PutRequest>) -> Reply<pb::PutResponse> {
+        self.asked(&request);
+        let prev_kv = request.get_ref().prev_kv.then(plain);
+        Ok(Response::new(pb::PutResponse { header: header(), prev_kv }))
+    }
+
+    async fn delete_range(&self, request: Request<pb::DeleteRangeRequest>) -> Reply<pb::DeleteRangeResponse> {
+        self.asked(&request);
+        let prev_kvs = if request.get_ref().prev_kv { vec![plain(), binary()] } else { vec![] };
+        Ok(Response::new(pb::DeleteRangeResponse { header: header(), deleted: 2, prev_kvs }))
+    }
+
+    async fn txn(&self, request: Request<pb::TxnRequest>) -> Reply<pb::TxnResponse> {
+        self.asked(&request);
+        let op = |response| pb::ResponseOp { response: Some(response) };
+        let responses = vec![
+            op(response_op::Response::ResponsePut(pb::PutResponse {
+                header: inner(),
+                prev_kv: Some(plain()),
+            })),
+            op(response_op::Response::ResponseRange(self.range(inner()))),
+            op(response_op::Response::ResponseDeleteRange(pb::DeleteRangeResponse {
+                header: inner(),
+                deleted: 1,
+                prev_kvs: vec![],
+            })),
+        ];
+        let succeeded = !request.get_ref().compare.is_empty();
+        Ok(Response::new(pb::TxnResponse { header: header(), succeeded, responses }))
+    }
+
+    async fn compact(&self, request: Request<pb::CompactionRequest>) -> Reply<pb::CompactionResponse> {
+        self.asked(&request);
+        Ok(Response::new(pb::CompactionResponse { header: header() }))
+    }
+}
+
+#[tonic::async_trait]
+impl cluster_server::Cluster for Canned {
+    async fn member_list(&self, _: Request<pb::MemberListRequest>) -> Reply<pb::MemberListResponse> {
+        let member = |id, name: &str, ports: [u16; 2], is_learner| pb::Member {
+            id,
+            name: name.into(),
+            peer_ur_ls: vec![format!("http://10.0.0.1:{}", ports[1])],
+            client_ur_ls: ports.map(|port| format!("http://10.0.0.1:{port}")).to_vec(),
+            is_learner,
+        };
+        let mut unstarted = member(3, "", [1, 2], false);
+        unstarted.client_ur_ls.clear();
+        let members = vec![
+            member(0x8e9e05c52164694d, "n1", [2379, 2380], false),
+            member(2, "n2", [12379, 12380], true),
+            unstarted,
+        ];
+        Ok(Response::new(pb::MemberListResponse { header: header(), members }))
+    }
+
+    async fn member_add(&self, _: Request<pb::MemberAddRequest>) -> Reply<pb::MemberAddResponse> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn member_remove(&self, _: Request<pb::MemberRemoveRequest>) -> Reply<pb::MemberRemoveResponse> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn member_update(&self, _: Request<pb::MemberUpdateRequest>) -> Reply<pb::MemberUpdateResponse> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn member_promote(&self, _: Request<pb::MemberPromoteRequest>) -> Reply<pb::MemberPromoteResponse> {
+        Err(Status::unimplemented(""))
+    }
+}
+
+#[tonic::async_trait]
+impl maintenance_server::Maintenance for Canned {
+    type SnapshotStream = tokio_stream::Empty<Result<pb::SnapshotResponse, Status>>;
+
+    async fn status(&self, _: Request<pb::StatusRequest>) -> Reply<pb::StatusResponse> {
+        Ok(Response::new(pb::StatusResponse {
+            header: header(),
+            version: "3.6.0".into(),
+            db_size: 1_536_000,
+            leader: 0x8e9e05c52164694d,
+            raft_index: 100,
+            raft_term: 3,
+            raft_applied_index: 99,
+            errors: vec!["NOSPACE".into(), "disk".into()],
+            db_size_in_use: 20_480,
+            is_learner: true,
+            ..Default::default()
+        }))
+    }
+
+    async fn alarm(&self, _: Request<pb::AlarmRequest>) -> Reply<pb::AlarmResponse> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn defragment(&self, _: Request<pb::DefragmentRequest>) -> Reply<pb::DefragmentResponse> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn hash(&self, _: Request<pb::HashRequest>) -> Reply<pb::HashResponse> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn hash_kv(&self, _: Request<pb::HashKvRequest>) -> Reply<pb::HashKvResponse> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn snapshot(&self, _: Request<pb::SnapshotRequest>) -> Reply<Self::SnapshotStream> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn move_leader(&self, _: Request<pb::MoveLeaderRequest>) -> Reply<pb::MoveLeaderResponse> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn downgrade(&self, _: Request<pb::DowngradeRequest>) -> Reply<pb::DowngradeResponse> {
+        Err(Status::unimplemented(""))
+    }
+}
+
+/// Serves until the test ends.
+fn serve(canned: Canned) -> (tokio::runtime::Runtime, SocketAddr) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tonic::transport::Server::builder()
+        .add_service(kv_server::KvServer::new(canned.clone()))
+        .add_service(cluster_server::ClusterServer::new(canned.clone()))
+        .add_service(maintenance_server::MaintenanceServer::new(canned))
+        .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
+    runtime.spawn(server);
+    (runtime, address)
+}
+
+const TXN: &str = concat!(
+    "ver(\"a\") = \"1\"\n",
+    "create(\"b\") > \"2\"\n",
+    "mod(\"c d\") < \"3\"\n",
+    "val(\"e\\x00\") != \"x\\ty\"\n",
+    "\n",
+    "put key1 \"over \\\"wrote\\\"\" --prev-kv --lease=ff\n",
+    "get --prefix \"a b\" --limit=3 --sort-by=modify --order=descend\n",
+    "del --from-key z\n",
+    "\n",
+    "get k --consistency=s --keys-only\n",
+    "\n",
+);
+
+/// Arguments, separated by `|`, and standard input.
+const CASES: &[(&str, &str)] = &[
+    ("put|greeting|hello", ""),
+    ("put|greeting", "from\nstdin\n"),
+    ("put|--prev-kv|--lease=1f|greeting|hello", ""),
+    ("put|--ignore-value|greeting", ""),
+    ("put|--ignore-lease|greeting|", ""),
+    ("put|--prev-kv|greeting|--|-1", ""),
+    ("put|--prev-kv|greeting|hello|--hex", ""),
+    ("put|--prev-kv|greeting|hello|-w|json", ""),
+    ("put|--prev-kv|greeting|hello|-w|fields", ""),
+    ("get|greeting", ""),
+    ("get|greeting|--print-value-only", ""),
+    ("get|greeting|--hex", ""),
+    ("get|greeting|--rev=5|--consistency=s", ""),
+    ("get|missing", ""),
+    ("get|missing|-w|json", ""),
+    ("get|missing|-w|fields", ""),
+    ("get|greeting|-w|json", ""),
+    ("get|greeting|--write-out=fields", ""),
+    ("get|a|m|--limit=2|--keys-only", ""),
+    ("get|a|--prefix|--sort-by=VALUE|--order=DESCEND", ""),
+    ("get|a|--from-key|--sort-by=create|--order=ascend", ""),
+    ("get||--prefix", ""),
+    ("get||--from-key", ""),
+    ("del|greeting", ""),
+    ("del|a|m|--prev-kv", ""),
+    ("del|a|--prefix|-w|json", ""),
+    ("del|a|--from-key|--prev-kv|-w|fields", ""),
+    ("del||--prefix", ""),
+    ("txn", TXN),
+    ("txn|-w|json", TXN),
+    ("txn|-w|fields", TXN),
+    ("txn|--hex", "\n\n\n"),
+    ("compaction|41", ""),
+    ("compaction|41|--physical", ""),
+    ("endpoint|status", ""),
+    ("endpoint|status|-w|json", ""),
+    ("endpoint|status|-w|fields", ""),
+    ("endpoint|status|-w|table", ""),
+    ("member|list", ""),
+    ("member|list|-w|json", ""),
+    ("member|list|-w|fields", ""),
+    ("member|list|-w|table", ""),
+];
+
+fn run(program: &str, address: SocketAddr, arguments: &str, input: &str) -> Output {
+    let mut child = Command::new(program)
+        .arg(format!("--endpoints={address}"))
+        .args(arguments.split('|'))
+        .env("ETCDCTL_API", "3")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+/// What was asked and printed, with bytes that are no text as `<ff>`.
+fn transcript(
+    program: &str,
+    address: SocketAddr,
+    canned: &Canned,
+    (arguments, input): (&str, &str),
+) -> String {
+    canned.asked.lock().unwrap().clear();
+    let output = run(program, address, arguments, input);
+    assert!(output.status.success(), "{program} {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    let mut text = format!("$ {arguments}\n");
+    for request in canned.asked.lock().unwrap().iter() {
+        text += &format!("> {request}\n");
+    }
+    for chunk in output.stdout.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c.is_control() && c != '\n' {
+                text += &format!("<{:02x}>", c as u32);
+            } else {
+                text.push(c);
+            }
+        }
+        text.extend(chunk.invalid().iter().map(|byte| format!("<{byte:02x}>")));
+    }
+    text.replace(&address.to_string(), "127.0.0.1:PORT#")
+}
+
+#[test]
+fn commands_send_and_print_what_etcdctl_does() {
+    let canned = Canned::default();
+    let (_runtime, address) = serve(canned.clone());
+    let all = |program: &str| -> String {
+        CASES.iter().map(|case| transcript(program, address, &canned, *case) + "\n").collect()
+    };
+    let expected = include_str!("cli_output.txt");
+    let ours = all(env!("CARGO_BIN_EXE_kvorum"));
+    assert!(ours == expected, "{}", difference(expected, &ours));
+    if Command::new("etcdctl").arg("version").output().is_ok_and(|output| output.status.success()) {
+        let theirs = all("etcdctl");
+        assert!(theirs == expected, "{}", difference(expected, &theirs));
+    } else {
+        println!("skipped: etcdctl is not installed");
+    }
+}
+
+fn difference(expected: &str, actual: &str) -> String {
+    let mut case = "";
+    for (expected, actual) in expected.lines().zip(actual.lines()) {
+        if expected != actual {
+            return format!("at {case}\nexpected {expected}\nactually {actual}");
+        }
+        if expected.starts_with("$ ") {
+            case = expected;
+        }
+    }
+    format!("{} lines expected, {} actually", expected.lines().count(), actual.lines().count())
+}
+
+#[test]
+fn errors_go_to_standard_error_with_the_documented_exit_codes() {
+    let (_runtime, address) = serve(Canned::default());
+    let kvorum = env!("CARGO_BIN_EXE_kvorum");
+    for (arguments, code, text) in [
+        ("get|k|-w|table", 2, "table is not an output format"),
+        ("get|k|--prefix|--from-key", 2, "cannot be used with"),
+        ("put|k", 2, "put needs a value"),
+        ("txn", 2, "the input ends among the compares"),
+        ("get|k|--endpoints=https://127.0.0.1:1", 2, "TLS"),
+        ("get|k|--endpoints=127.0.0.1", 2, "no port"),
+        ("get|k|--endpoints=127.0.0.1:1|--command-timeout=100ms", 1, "refused"),
+        ("put|k|v|--endpoints=127.0.0.1:1|--command-timeout=100ms", 1, "nothing was executed"),
+        ("endpoint|health|--endpoints=127.0.0.1:1", 1, "unhealthy cluster"),
+        ("nonsense", 2, "unrecognized subcommand"),
+    ] {
+        let output = run(kvorum, address, arguments, "");
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments}: {complaint}");
+        assert!(complaint.to_lowercase().contains(&text.to_lowercase()), "{arguments}: {complaint}");
+        assert!(output.stdout.is_empty(), "{arguments}");
+    }
+    let counted = run(kvorum, address, "get|k|--count-only", "");
+    assert_eq!(String::from_utf8_lossy(&counted.stdout), "9\n");
+    let health = run(kvorum, address, "endpoint|health", "");
+    let text = String::from_utf8_lossy(&health.stdout).into_owned();
+    assert!(
+        text.starts_with(&format!("{address} is healthy: successfully committed proposal: took = ")),
+        "{text}"
+    );
+}
