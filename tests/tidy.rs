@@ -17,7 +17,21 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("client", &["proto"]),
     ("sim", &["kernel", "consensus", "broadcast", "stack", "kv", "history", "proto"]),
     ("api", &["kernel", "stack", "kv", "proto", "node"]),
-    ("node", &["kernel", "consensus", "broadcast", "stack", "kv", "storage", "transport", "proto", "api", "client"]),
+    (
+        "node",
+        &[
+            "kernel",
+            "consensus",
+            "broadcast",
+            "stack",
+            "kv",
+            "storage",
+            "transport",
+            "proto",
+            "api",
+            "client",
+        ],
+    ),
 ];
 
 /// Folders that run under the simulator as they run in production.
@@ -148,7 +162,8 @@ fn the_journal_has_no_back_door() {
 fn two_kinds_of_message_pass_by_the_journal() {
     let mut early = Vec::new();
     for path in files(&src()) {
-        early.extend(code(&path).into_iter().filter(|(_, l)| l.starts_with("impl Early for")).map(|(_, l)| l));
+        early
+            .extend(code(&path).into_iter().filter(|(_, l)| l.starts_with("impl Early for")).map(|(_, l)| l));
     }
     assert_eq!(early, ["impl Early for Accept {}", "impl Early for Heartbeat {}"]);
 }
