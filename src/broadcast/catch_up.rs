@@ -79,15 +79,16 @@ struct Staging<L> {
     id: SnapshotId,
     generation: u32,
     next: Cursor,
-    meta: Bytes,
     loader: L,
 }
 
 /// Builds the state from a checkpoint's rows; implemented by the layer above.
 pub trait Load: Sized {
     /// Starts from what the checkpoint says; nothing if it cannot be read.
-    fn begin(meta: &Bytes, generation: u32) -> Option<Self>;
-    /// Takes a row.
+    fn begin(meta: &Bytes) -> Option<Self>;
+    /// What the checkpoint says, for rows that move to another generation.
+    fn rebase(meta: &Bytes, generation: u32) -> Option<Bytes>;
+    /// Takes a row; false if it cannot be one of the checkpoint's.
     fn row(&mut self, key: RowKey, value: Bytes) -> bool;
 }
 
@@ -96,11 +97,7 @@ pub trait Load: Sized {
 pub struct Installed<L> {
     /// The entries that it covers.
     pub applied: u64,
-    /// The generation of its rows.
-    pub generation: u32,
-    /// The checkpoint that the rows belong to.
-    pub meta: Bytes,
-    /// The state, loaded.
+    /// The state, loaded, with its rows in a generation of their own.
     pub loader: L,
 }
 
@@ -191,8 +188,8 @@ impl<L: Load> CatchUp<L> {
         {
             let generation = self.generation;
             self.generation += 1;
-            let loader = L::begin(&meta, generation)?;
-            self.staging = Some(Staging { id, generation, next: (0, 0), meta, loader });
+            let loader = L::begin(&L::rebase(&meta, generation)?)?;
+            self.staging = Some(Staging { id, generation, next: (0, 0), loader });
         }
         let staging = self.staging.as_mut().filter(|s| s.id == id && s.next == at)?;
         self.progress = self.now;
@@ -210,12 +207,7 @@ impl<L: Load> CatchUp<L> {
             return None;
         }
         let done = self.staging.take()?;
-        Some(Installed {
-            applied: done.id.applied,
-            generation: done.generation,
-            meta: done.meta,
-            loader: done.loader,
-        })
+        Some(Installed { applied: done.id.applied, loader: done.loader })
     }
 
     /// A snapshot was installed: go on with the entries after it.

@@ -16,9 +16,6 @@ pub trait StateMachine: Sized {
     /// Builds the state from a checkpoint's rows.
     type Loader: Load;
 
-    /// The state before any command.
-    fn init() -> Self;
-
     /// Executes the command at `index` of the log. Must not panic, whatever the bytes.
     fn apply(&mut self, index: u64, command: Bytes) -> Self::Reply;
 
@@ -35,11 +32,18 @@ pub trait StateMachine: Sized {
     /// The generation of the rows on disk.
     fn generation(&self) -> u32;
 
-    /// One above the greatest [`RowKey::main`] of the last finished checkpoint.
-    fn checkpoint_end(&self) -> u64;
+    /// One above the greatest [`RowKey::main`] of a finished checkpoint.
+    fn checkpoint_end(meta: &Bytes) -> u64;
 
     /// The state that was loaded; nothing where rows and checkpoint contradict each other.
     fn load(loader: Self::Loader) -> Option<Self>;
+
+    /// A loader for the state before any checkpoint: there may be rows of one that was never
+    /// finished.
+    fn empty_loader() -> Self::Loader;
+
+    /// A bounded piece of housekeeping that nobody can see; called at every tick.
+    fn maintain(&mut self);
 }
 
 /// A piece of a checkpoint.

@@ -48,11 +48,17 @@ pub struct ReplicaLoader<L> {
 }
 
 impl<L: Load> Load for ReplicaLoader<L> {
-    fn begin(meta: &Bytes, generation: u32) -> Option<Self> {
+    fn begin(meta: &Bytes) -> Option<Self> {
+        let meta = CheckpointMeta::decode(meta)?;
+        let machine = L::begin(&meta.machine)?;
+        Some(Self { meta, machine })
+    }
+
+    fn rebase(meta: &Bytes, generation: u32) -> Option<Bytes> {
         let mut meta = CheckpointMeta::decode(meta)?;
         meta.generation = generation;
-        let machine = L::begin(&meta.machine, generation)?;
-        Some(Self { meta, machine })
+        meta.machine = L::rebase(&meta.machine, generation)?;
+        Some(meta.encode())
     }
 
     fn row(&mut self, key: RowKey, value: Bytes) -> bool {

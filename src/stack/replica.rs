@@ -79,20 +79,18 @@ impl<M: StateMachine> Stack<M> {
         let mut inc = Logged::recover("log/inc", &stored, 0)?.vote();
         inc.set(*inc + 1, turn);
         let last = CheckpointMeta::recover(&stored).map_err(|()| StartError::Checkpoint)?;
-        let (machine, filter, applied) = match &last {
-            None => (M::init(), Filter::default(), 0),
-            Some(meta) => {
-                let mut loader =
-                    M::Loader::begin(&meta.machine, meta.generation).ok_or(StartError::Checkpoint)?;
-                let rows = stored.rows.iter().filter(|(key, _)| key.generation == meta.generation);
-                for (key, value) in rows {
-                    if !loader.row(*key, value.clone()) {
-                        return Err(StartError::Checkpoint);
-                    }
-                }
-                (M::load(loader).ok_or(StartError::Checkpoint)?, meta.filter.clone(), meta.applied)
-            }
+        let mut loader = match &last {
+            None => M::empty_loader(),
+            Some(meta) => M::Loader::begin(&meta.machine).ok_or(StartError::Checkpoint)?,
         };
+        let generation = last.as_ref().map_or(0, |meta| meta.generation);
+        for (key, value) in stored.rows.iter().filter(|(key, _)| key.generation == generation) {
+            if !loader.row(*key, value.clone()) {
+                return Err(StartError::Checkpoint);
+            }
+        }
+        let machine = M::load(loader).ok_or(StartError::Checkpoint)?;
+        let (filter, applied) = last.as_ref().map(|m| (m.filter.clone(), m.applied)).unwrap_or_default();
         let members = Members::start(config.clone(), *inc, &stored, turn)?;
         let paxos = SequencePaxos::start(config.clone(), *inc, &stored, applied)?;
         if paxos.log().first() > applied {
@@ -320,7 +318,7 @@ impl<M: StateMachine> Stack<M> {
             let Some(last) = self.checkpoints.last.as_ref().filter(|_| !self.checkpoints.is_writing()) else {
                 return;
             };
-            let end = self.machine.checkpoint_end();
+            let end = M::checkpoint_end(&last.machine);
             self.source.pin(last.applied, last.generation, end, last.encode());
         }
         if let Some((ticket, from, end, max_bytes)) = self.source.upon_ask(to, snapshot) {
@@ -330,9 +328,9 @@ impl<M: StateMachine> Stack<M> {
 
     /// Moves to a snapshot, all in this turn.
     fn install(&mut self, snapshot: Installed<ReplicaLoader<M::Loader>>, turn: &mut Turn, up: Out<'_, M>) {
-        let Installed { applied, generation, loader, .. } = snapshot;
+        let Installed { applied, loader } = snapshot;
         let ReplicaLoader { meta, machine } = loader;
-        if applied <= self.paxos.decided() || meta.applied != applied || meta.generation != generation {
+        if applied <= self.paxos.decided() || meta.applied != applied {
             return;
         }
         let Some(machine) = M::load(machine) else {
@@ -382,6 +380,7 @@ impl<M: StateMachine> Stack<M> {
             self.catch_up.begin(leader.process, self.paxos.decided(), turn);
         }
         self.source.tick(self.now);
+        self.machine.maintain();
         self.checkpoint(turn);
     }
 

@@ -18,10 +18,23 @@ struct Notes {
 #[derive(Debug)]
 struct NotesLoader(Notes);
 
+fn encode(generation: u32, saved: u64) -> Bytes {
+    [generation.to_be_bytes().as_slice(), saved.to_be_bytes().as_slice()].concat().into()
+}
+
+fn decode(meta: &Bytes) -> Option<(u32, u64)> {
+    let (generation, saved) = meta.split_at_checked(4)?;
+    Some((u32::from_be_bytes(generation.try_into().ok()?), u64::from_be_bytes(saved.try_into().ok()?)))
+}
+
 impl Load for NotesLoader {
-    fn begin(meta: &Bytes, generation: u32) -> Option<Self> {
-        let saved = u64::from_be_bytes(meta.as_ref().try_into().ok()?);
+    fn begin(meta: &Bytes) -> Option<Self> {
+        let (generation, saved) = decode(meta)?;
         Some(Self(Notes { generation, saved, ..Notes::default() }))
+    }
+
+    fn rebase(meta: &Bytes, generation: u32) -> Option<Bytes> {
+        Some(encode(generation, decode(meta)?.1))
     }
 
     fn row(&mut self, key: RowKey, value: Bytes) -> bool {
@@ -36,10 +49,6 @@ impl StateMachine for Notes {
     type Reply = usize;
     type View = Vec<Bytes>;
     type Loader = NotesLoader;
-
-    fn init() -> Self {
-        Self::default()
-    }
 
     fn apply(&mut self, _index: u64, command: Bytes) -> usize {
         self.notes.push(command);
@@ -60,16 +69,22 @@ impl StateMachine for Notes {
         let key = |i| RowKey { generation: self.generation, main: i as u64, sub: 0 };
         let puts = rows.map(|(i, note)| (key(i), note.clone())).collect();
         self.saved = notes.len() as u64;
-        Piece { puts, deletes: Vec::new(), finished: Some(Bytes::copy_from_slice(&self.saved.to_be_bytes())) }
+        Piece { puts, deletes: Vec::new(), finished: Some(encode(self.generation, self.saved)) }
     }
 
     fn generation(&self) -> u32 {
         self.generation
     }
 
-    fn checkpoint_end(&self) -> u64 {
-        self.saved
+    fn checkpoint_end(meta: &Bytes) -> u64 {
+        decode(meta).map_or(0, |(_, saved)| saved)
     }
+
+    fn empty_loader() -> NotesLoader {
+        NotesLoader(Notes::default())
+    }
+
+    fn maintain(&mut self) {}
 
     fn load(loader: NotesLoader) -> Option<Self> {
         (loader.0.notes.len() as u64 == loader.0.saved).then_some(loader.0)
