@@ -62,6 +62,8 @@ enum Class {
     NotNow,
     /// The session is unknown to the server. Not executed by this attempt.
     Expired,
+    /// Executed before, and the reply is gone.
+    Done,
     /// No answer, or one that does not say whether the request was executed.
     Lost,
 }
@@ -98,6 +100,9 @@ impl Class {
         }
         match (status.code(), status.message()) {
             (Code::FailedPrecondition, "kvorum: session expired") => Self::Expired,
+            (Code::FailedPrecondition, "kvorum: executed before, and the reply is no longer kept") => {
+                Self::Done
+            }
             (Code::FailedPrecondition, "etcdserver: not leader")
             | (Code::ResourceExhausted, "etcdserver: too many requests")
             | (
@@ -248,7 +253,9 @@ impl Client {
                 Err(failure) => failure?,
             };
             match failure.class {
-                Class::Refused | Class::Expired => return Err(failure.refused(Fate::NotExecuted)),
+                Class::Refused | Class::Expired | Class::Done => {
+                    return Err(failure.refused(Fate::NotExecuted));
+                }
                 Class::NotNow | Class::Lost => attempts.pause(failure, Fate::NotExecuted).await?,
             }
         }
@@ -269,6 +276,7 @@ impl Client {
             let mut renew = false;
             match (failure.class, &number) {
                 (Class::Refused, _) | (Class::Expired, None) => return Err(failure.refused(fate)),
+                (Class::Done, _) => return Err(Error::ReplyLost),
                 (Class::NotNow, _) => {}
                 (Class::Expired, Some(number)) => {
                     self.session.expired(number).await;

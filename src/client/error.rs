@@ -73,6 +73,11 @@ pub enum Error {
     )]
     SessionExpired,
 
+    /// A write was executed, exactly once, but its answer is lost, and was too long to be kept for a
+    /// repetition. Read what it would have told.
+    #[error("the write was executed, but its reply is lost: read what it would have told")]
+    ReplyLost,
+
     /// The server answered something that its protocol does not allow. Check that every endpoint is
     /// an etcd v3 server.
     #[error("a reply lacks {missing}; check that every endpoint is an etcd v3 server")]
@@ -91,6 +96,7 @@ impl Error {
             | Self::Refused { .. }
             | Self::Unanswered { .. }
             | Self::SessionExpired
+            | Self::ReplyLost
             | Self::Reply { .. } => false,
         }
     }
@@ -100,7 +106,9 @@ impl Error {
         match self {
             Self::Endpoint { .. } | Self::Unavailable { .. } => Fate::NotExecuted,
             Self::Refused { fate, .. } => *fate,
-            Self::Unanswered { .. } | Self::SessionExpired | Self::Reply { .. } => Fate::Unknown,
+            Self::Unanswered { .. } | Self::SessionExpired | Self::ReplyLost | Self::Reply { .. } => {
+                Fate::Unknown
+            }
         }
     }
 
@@ -112,6 +120,7 @@ impl Error {
             | Self::Unavailable { .. }
             | Self::Unanswered { .. }
             | Self::SessionExpired
+            | Self::ReplyLost
             | Self::Reply { .. } => None,
         }
     }

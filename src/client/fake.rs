@@ -278,6 +278,15 @@ async fn a_refusal_is_final_and_a_refusal_after_a_lost_reply_of_unknown_fate() {
 }
 
 #[tokio::test]
+async fn a_write_whose_reply_was_not_kept_is_not_taken_for_unexecuted() {
+    let text = "kvorum: executed before, and the reply is no longer kept";
+    let replica = Replica::with([Some(Fault::Refuse(Status::failed_precondition(text)))]);
+    let error = replica.client().put("a", "1").await.unwrap_err();
+    assert!(matches!(error, Error::ReplyLost), "{error}");
+    assert_ne!(error.fate(), Fate::NotExecuted);
+}
+
+#[tokio::test]
 async fn reads_are_repeated_until_the_deadline_and_harmless() {
     let replica = Replica::with([Some(Fault::LoseReply), no_leader()]);
     assert_eq!(replica.client().get("a").count_only().await.unwrap().count, 7);
