@@ -1,0 +1,428 @@
+//! Opens a data directory: refuses what is not ours, finishes or makes what is missing, and judges
+//! what is there.
+
+use super::codec::{FORMAT, Unreadable};
+use super::identity::{Configuration, Identity};
+use super::load::{self, Unsound};
+use super::refused::Refused;
+use super::rows::SledRows;
+use super::sled_disk::{SledDisk, Store};
+use super::space::Gauge;
+use super::steps::Steps;
+use super::store::{OpenError, Sled};
+use super::verdict::Verdict;
+use super::witness::{self, Witness};
+use super::writer::Writer;
+use super::{files, generation, text};
+use crate::kernel::{Rows, Stored};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How a store is kept.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How much memory sled may use to cache pages, in bytes.
+    pub cache: u64,
+    /// The size of the ballast, which is freed when the disk is nearly full, in bytes.
+    pub ballast: u64,
+    /// How long a commit may take before the disk is taken for stuck.
+    pub deadline: Duration,
+    /// How often sled reclaims space (and flushes, which our commits do not rely on).
+    pub flush_every: Duration,
+    /// For tests: called at every step of the write path.
+    pub steps: Steps,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            cache: 64 << 20,
+            ballast: 16 << 20,
+            deadline: Duration::from_secs(30),
+            flush_every: Duration::from_millis(500),
+            steps: Steps::default(),
+        }
+    }
+}
+
+/// An open data directory.
+pub struct Boot {
+    /// Where the journal commits.
+    pub disk: SledDisk,
+    /// Where rows are read, on threads that may block.
+    pub rows: Arc<dyn Rows>,
+    /// Everything that was stored.
+    pub stored: Stored,
+    /// Whose store it is.
+    pub identity: Identity,
+    /// What was found.
+    pub verdict: Verdict,
+    /// Tells how full the disk is.
+    pub gauge: Gauge,
+}
+
+/// Whose data directory it is, without opening or changing it; `None` when it has yet to be made.
+pub fn peek(dir: &Path) -> Result<Option<Identity>, Refused> {
+    match survey(dir)? {
+        Found::Nothing | Found::Unfinished => Ok(None),
+        Found::Store(identity) => Ok(Some(*identity)),
+    }
+}
+
+/// Opens a data directory, or makes it. It blocks, for as long as it takes to read everything.
+///
+/// # Errors
+/// A refusal says what a person can do, and has changed nothing on the disk.
+pub fn open(dir: &Path, configuration: &Configuration, options: &Options) -> Result<Boot, Refused> {
+    check(dir, &survey(dir)?, configuration)?;
+    let not_writable = |source| Refused::NotWritable { path: dir.to_owned(), source };
+    fs::create_dir_all(dir).map_err(not_writable)?;
+    let lock = lock(dir)?;
+    // Again: another process may have been here before we had the lock.
+    let found = survey(dir)?;
+    check(dir, &found, configuration)?;
+    let boot = Booting { dir, options, gauge: Gauge::new(dir, options.ballast) };
+    boot.run(found, configuration, lock).map_err(|e| boot.refusal(e))
+}
+
+/// What a look at a data directory shows.
+enum Found {
+    /// No directory, or nothing in it.
+    Nothing,
+    /// A first boot that did not finish: nothing was ever committed here.
+    Unfinished,
+    /// A store.
+    Store(Box<Identity>),
+}
+
+/// There from before anything is made until the store can take its first commit.
+const FORMING: &str = "forming";
+const OURS: [&str; 4] = ["LOCK", "ballast", "lost+found", FORMING];
+
+fn survey(dir: &Path) -> Result<Found, Refused> {
+    let path = || dir.to_owned();
+    match fs::metadata(dir) {
+        Ok(meta) if !meta.is_dir() => return Err(Refused::NotADirectory { path: path() }),
+        Ok(_) => {}
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory => {
+            return Err(Refused::NotADirectory { path: path() });
+        }
+        Err(source) => return Err(Refused::Io { path: path(), source }),
+    }
+    let io = |source: io::Error| match source.kind() {
+        io::ErrorKind::PermissionDenied => Refused::NotWritable { path: path(), source },
+        _ => Refused::Io { path: path(), source },
+    };
+    let names = files::names(dir).map_err(io)?;
+    if names.iter().any(|name| name == FORMING) {
+        return Ok(Found::Unfinished);
+    }
+    let file = dir.join("identity");
+    match Identity::read(&file).map_err(io)? {
+        Some(Ok(identity)) => return Ok(Found::Store(Box::new(identity))),
+        Some(Err(text::Unreadable::Damaged(reason))) => {
+            return Err(Refused::IdentityDamaged { path: file, reason });
+        }
+        Some(Err(text::Unreadable::Newer(found))) => return Err(newer(dir, found)),
+        None => {}
+    }
+    let store =
+        |name: &&String| *name == "CURRENT" || name.starts_with("gen-") || name.starts_with("witness");
+    if names.iter().any(|name| store(&name)) {
+        return Err(Refused::IdentityLost { path: path() });
+    }
+    match names.into_iter().find(|name| !OURS.contains(&name.as_str())) {
+        Some(found) => Err(Refused::Foreign { path: path(), found }),
+        None => Ok(Found::Nothing),
+    }
+}
+
+fn check(dir: &Path, found: &Found, asked: &Configuration) -> Result<(), Refused> {
+    let Found::Store(identity) = found else { return Ok(()) };
+    let stored = &identity.configuration;
+    let path = || dir.to_owned();
+    if stored.cluster_id != asked.cluster_id {
+        return Err(Refused::OtherCluster {
+            path: path(),
+            stored: stored.cluster_id,
+            asked: asked.cluster_id,
+        });
+    }
+    if stored.name != asked.name {
+        let (stored, asked) = (stored.name.clone(), asked.name.clone());
+        return Err(Refused::OtherReplica { path: path(), stored, asked });
+    }
+    Ok(())
+}
+
+fn lock(dir: &Path) -> Result<File, Refused> {
+    let path = || dir.to_owned();
+    let not_writable = |source| Refused::NotWritable { path: path(), source };
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(dir.join("LOCK"))
+        .map_err(not_writable)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder);
+            let holder = match holder.trim() {
+                "" => "unknown".to_owned(),
+                pid => pid.to_owned(),
+            };
+            return Err(Refused::InUse { path: path(), holder });
+        }
+        Err(TryLockError::Error(source)) => return Err(Refused::Io { path: path(), source }),
+    }
+    let pid = std::process::id();
+    // For people only: a full disk must not keep us from freeing the ballast.
+    let _ = file.set_len(0).and_then(|()| file.write_all(format!("{pid}\n").as_bytes()));
+    Ok(file)
+}
+
+fn newer(dir: &Path, found: u64) -> Refused {
+    Refused::Newer { path: dir.to_owned(), found, known: u64::from(FORMAT) }
+}
+
+struct Booting<'a> {
+    dir: &'a Path,
+    options: &'a Options,
+    gauge: Gauge,
+}
+
+/// A store that holds everything that was ever acknowledged.
+struct Sound {
+    number: u64,
+    sled: Sled,
+    stored: Stored,
+    writer: Writer,
+    torn: bool,
+}
+
+/// Why there is no [`Sound`] store.
+enum Unfit {
+    Damaged(String),
+    Newer(u64),
+    InUse,
+    Io(io::Error),
+}
+
+impl From<io::Error> for Unfit {
+    fn from(e: io::Error) -> Self {
+        Unfit::Io(e)
+    }
+}
+
+impl From<OpenError> for Unfit {
+    fn from(e: OpenError) -> Self {
+        match e {
+            OpenError::Damaged(reason) => Unfit::Damaged(reason),
+            OpenError::InUse => Unfit::InUse,
+            OpenError::Io(e) => Unfit::Io(e),
+        }
+    }
+}
+
+impl Booting<'_> {
+    fn run(&self, found: Found, configuration: &Configuration, lock: File) -> Result<Boot, Unfit> {
+        files::sync_dir(self.dir)?;
+        files::sync_ancestors(self.dir)?;
+        if self.gauge.relieve()? {
+            tracing::warn!("the disk is nearly full: the ballast is thrown off");
+        }
+        let identity = match found {
+            Found::Store(identity) => *identity,
+            Found::Nothing | Found::Unfinished => self.first_boot(configuration)?,
+        };
+        let (identity, sound, damage) =
+            match self.judge(&identity).and_then(|sound| self.rewrite(&identity, sound)) {
+                Ok(sound) => (identity, sound, None),
+                Err(Unfit::Damaged(reason)) => {
+                    let (identity, aside) = self.start_over(identity)?;
+                    let sound = self.judge(&identity)?;
+                    (identity, sound, Some(Verdict::Damaged { reason, aside }))
+                }
+                Err(other) => return Err(other),
+            };
+        generation::tidy(self.dir, sound.number)?;
+        if let Err(e) = self.gauge.load() {
+            tracing::warn!(error = %e, "no ballast on this disk");
+        }
+        let verdict = damage.unwrap_or_else(|| sound.verdict());
+        match verdict {
+            Verdict::Damaged { .. } => tracing::error!(disk = identity.disk_id, "{verdict}"),
+            Verdict::Fresh | Verdict::Clean | Verdict::Recovered { .. } => {
+                tracing::info!(disk = identity.disk_id, "{verdict}");
+            }
+        }
+        let witness = Witness::open(&self.dir.join("witness"), identity.disk_id, &self.options.steps)?;
+        let store = Store::new(sound.sled, lock);
+        let disk = SledDisk::start(
+            store.clone(),
+            sound.writer,
+            witness,
+            self.gauge.clone(),
+            self.options.steps.clone(),
+            self.options.deadline,
+        )?;
+        let rows = Arc::new(SledRows(store));
+        Ok(Boot { disk, rows, stored: sound.stored, identity, verdict, gauge: self.gauge.clone() })
+    }
+
+    /// Makes a store. Until `forming` is gone nothing in the directory has a meaning, so a crash
+    /// on the way costs nothing; the identity comes last, so that it never stands alone.
+    fn first_boot(&self, configuration: &Configuration) -> Result<Identity, Unfit> {
+        let forming = self.dir.join(FORMING);
+        File::create(&forming)?;
+        files::sync_dir(self.dir)?;
+        for name in files::names(self.dir)? {
+            if !OURS.contains(&name.as_str()) {
+                files::remove(&self.dir.join(name))?;
+            }
+        }
+        let identity = Identity::new(configuration.clone(), None);
+        self.make_store(&identity)?;
+        identity.write(&self.dir.join("identity"), &self.options.steps)?;
+        files::remove(&forming)?;
+        files::sync_dir(self.dir)?;
+        Ok(identity)
+    }
+
+    fn make_store(&self, identity: &Identity) -> Result<(), Unfit> {
+        let steps = &self.options.steps;
+        let number = generation::unused(self.dir)?;
+        generation::create(self.dir, number, self.options, |_| Ok(()))?;
+        witness::create(&self.dir.join("witness"), identity.disk_id, Default::default(), steps)?;
+        generation::make_current(self.dir, number, steps)?;
+        Ok(())
+    }
+
+    /// Sets a damaged store aside and makes an empty one with a new disk id. A crash on the way
+    /// leaves a store whose generation or witness is missing or another disk's: damaged again.
+    fn start_over(&self, identity: Identity) -> Result<(Identity, Option<PathBuf>), Unfit> {
+        let aside = generation::set_aside(self.dir, identity.disk_id, &self.options.steps)?;
+        let fresh = Identity::new(identity.configuration, Some(identity.disk_id));
+        self.make_store(&fresh)?;
+        fresh.write(&self.dir.join("identity"), &self.options.steps)?;
+        Ok((fresh, aside))
+    }
+
+    /// Opens the live generation and compares it with the witness.
+    fn judge(&self, identity: &Identity) -> Result<Sound, Unfit> {
+        let damaged = |what: &str| Unfit::Damaged(what.to_owned());
+        let number = match generation::current(self.dir)? {
+            Some(Ok(number)) => number,
+            Some(Err(text::Unreadable::Damaged(why))) => {
+                return Err(Unfit::Damaged(format!("CURRENT: {why}")));
+            }
+            Some(Err(text::Unreadable::Newer(format))) => return Err(Unfit::Newer(format)),
+            None => return Err(damaged("CURRENT is missing")),
+        };
+        let testimony = match witness::read(&self.dir.join("witness"))? {
+            Some(Ok(testimony)) => testimony,
+            Some(Err(Unreadable::Damaged(why))) => return Err(Unfit::Damaged(why)),
+            Some(Err(Unreadable::Newer(format))) => return Err(Unfit::Newer(format.into())),
+            None => return Err(damaged("the witness is missing")),
+        };
+        if testimony.disk != identity.disk_id {
+            return Err(damaged("the witness speaks of another disk"));
+        }
+        let path = generation::path(self.dir, number);
+        if !path.join("db").exists() {
+            return Err(Unfit::Damaged(format!("gen-{number}/db is missing")));
+        }
+        let sled = Sled::open(&path, self.options.cache, self.options.flush_every).map_err(|e| match e {
+            OpenError::Damaged(_) if self.is_full() => Unfit::Io(io::ErrorKind::StorageFull.into()),
+            e => Unfit::from(e),
+        })?;
+        let judged = match load::load(&sled) {
+            Ok((stored, writer)) => against(&writer, &testimony).map(|()| (stored, writer)),
+            Err(Unsound::Damaged(reason)) => Err(Unfit::Damaged(reason)),
+            Err(Unsound::Newer(format)) => Err(Unfit::Newer(format.into())),
+            Err(Unsound::Disk(e)) => Err(Unfit::Io(io::Error::other(e))),
+        };
+        match judged {
+            Ok((stored, writer)) => Ok(Sound { number, sled, stored, writer, torn: testimony.torn }),
+            Err(unfit) => {
+                generation::discard(sled, self.options.deadline);
+                Err(unfit)
+            }
+        }
+    }
+
+    /// Copies a generation that has grown far beyond its content, or has pages in files that sled
+    /// never syncs, into a fresh one.
+    fn rewrite(&self, identity: &Identity, sound: Sound) -> Result<Sound, Unfit> {
+        const LARGE: u64 = 64 << 20;
+        let size = sound.sled.size()?;
+        let blobs = sound.sled.has_blobs()?;
+        if blobs {
+            tracing::warn!("sled keeps pages in files that it never syncs: rewriting the store");
+        }
+        if !blobs && (size <= LARGE || size / 4 <= sound.writer.live) {
+            return Ok(sound);
+        }
+        if self.gauge.free()? < 3 * sound.writer.live + LARGE {
+            tracing::warn!(size, live = sound.writer.live, "too little space to rewrite the store");
+            return Ok(sound);
+        }
+        let number = generation::unused(self.dir)?;
+        let Sound { sled, .. } = sound;
+        let copied = generation::create(self.dir, number, self.options, |to| generation::copy(&sled, to));
+        generation::discard(sled, self.options.deadline);
+        match copied {
+            Ok(()) => generation::make_current(self.dir, number, &self.options.steps)?,
+            Err(OpenError::Io(e)) => tracing::warn!(error = %e, "cannot rewrite the store"),
+            Err(e) => return Err(e.into()),
+        }
+        self.judge(identity)
+    }
+
+    fn is_full(&self) -> bool {
+        self.gauge.free().is_ok_and(|free| free < 1 << 20)
+    }
+
+    fn refusal(&self, e: Unfit) -> Refused {
+        let path = self.dir.to_owned();
+        match e {
+            Unfit::Io(e) if e.kind() == io::ErrorKind::StorageFull || self.is_full() => {
+                Refused::Full { path }
+            }
+            Unfit::Io(source) => Refused::Io { path, source },
+            Unfit::Damaged(reason) => Refused::Io { path, source: io::Error::other(reason) },
+            Unfit::Newer(found) => newer(&path, found),
+            Unfit::InUse => Refused::InUse { path, holder: "unknown".into() },
+        }
+    }
+}
+
+/// A store behind its witness has lost acknowledged commits.
+fn against(writer: &Writer, testimony: &witness::Testimony) -> Result<(), Unfit> {
+    let (stored, seen) = (writer.head.mark(), testimony.mark);
+    if stored.w < seen.w {
+        let what = format!("it ends at commit {}, but commit {} was acknowledged", stored.w, seen.w);
+        return Err(Unfit::Damaged(what));
+    }
+    if stored.w == seen.w && stored.chain != seen.chain {
+        return Err(Unfit::Damaged(format!("commit {} is not the one that was acknowledged", seen.w)));
+    }
+    Ok(())
+}
+
+impl Sound {
+    fn verdict(&self) -> Verdict {
+        match &self.writer.head {
+            head if head.w == 0 => Verdict::Fresh,
+            head if head.clean => Verdict::Clean,
+            _ => Verdict::Recovered { entries: load::entries(&self.stored), torn: self.torn },
+        }
+    }
+}

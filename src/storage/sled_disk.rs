@@ -1,0 +1,228 @@
+//! The committer: one thread that owns the write path of a store.
+
+use super::head::Mark;
+use super::space::Gauge;
+use super::steps::{Step, Steps};
+use super::store::Sled;
+use super::witness::Witness;
+use super::writer::Writer;
+use crate::kernel::{Batch, Disk, DiskError};
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How often the committer looks at the space that is left.
+const LOOK: Duration = Duration::from_secs(1);
+/// With less than this left, a failed write is put down to the full disk.
+const FULL: u64 = 1 << 20;
+
+/// Stable storage on sled.
+///
+/// Invariant: after any error, or a commit that overran its deadline, the store is poisoned: every
+/// later commit fails with the same error, and the Db is never dropped, since that can hang.
+pub struct SledDisk {
+    store: Arc<Store>,
+    deadline: Duration,
+    jobs: Option<SyncSender<Job>>,
+    done: Receiver<Result<(), DiskError>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// An open store, shared by the committer and by those who read rows.
+pub struct Store {
+    open: RwLock<Option<Open>>,
+    poison: OnceLock<DiskError>,
+    live: AtomicU64,
+}
+
+/// Dropped in this order: the lock of the data directory outlives the Db.
+struct Open {
+    sled: Sled,
+    _lock: File,
+}
+
+enum Job {
+    Commit(Batch),
+    Close,
+}
+
+impl Store {
+    /// A store that was just opened, and the lock of its data directory.
+    pub fn new(sled: Sled, lock: File) -> Arc<Self> {
+        Arc::new(Self {
+            open: RwLock::new(Some(Open { sled, _lock: lock })),
+            poison: OnceLock::new(),
+            live: AtomicU64::new(0),
+        })
+    }
+
+    /// Calls `f` with the Db, if the store is still open.
+    pub fn with<T>(&self, f: impl FnOnce(&Sled) -> Result<T, DiskError>) -> Result<T, DiskError> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        match open.as_ref() {
+            Some(open) => f(&open.sled),
+            None => Err(DiskError::Failed("the store is closed".into())),
+        }
+    }
+
+    fn poison(&self, e: DiskError) -> DiskError {
+        if self.poison.set(e.clone()).is_ok() {
+            tracing::error!(reason = %e, "stable storage failed");
+            // Not through `with`: nobody may hold us up here, and nobody closes a poisoned store.
+            if let Ok(open) = self.open.try_read()
+                && let Some(open) = open.as_ref()
+            {
+                open.sled.leak();
+            }
+        }
+        self.poison.get().cloned().unwrap_or(e)
+    }
+
+    /// Drops the Db and then the lock, unless the store is poisoned.
+    fn close(&self) {
+        if self.poison.get().is_none() {
+            drop(self.open.write().unwrap_or_else(PoisonError::into_inner).take());
+        }
+    }
+}
+
+impl SledDisk {
+    /// Starts the committer of a store.
+    pub fn start(
+        store: Arc<Store>,
+        writer: Writer,
+        witness: Witness,
+        gauge: Gauge,
+        steps: Steps,
+        deadline: Duration,
+    ) -> std::io::Result<Self> {
+        let (jobs, todo) = mpsc::sync_channel(1);
+        let (tell, done) = mpsc::sync_channel(1);
+        let mut committer =
+            Committer { store: store.clone(), writer, witness, gauge, steps, looked: Instant::now() };
+        committer.store.live.store(committer.writer.live, Ordering::Relaxed);
+        let thread = thread::Builder::new().name("committer".into()).spawn(move || {
+            while let Ok(job) = todo.recv() {
+                if tell.send(committer.run(job)).is_err() {
+                    break;
+                }
+            }
+        })?;
+        Ok(Self { store, deadline, jobs: Some(jobs), done, thread: Some(thread) })
+    }
+
+    /// Commits the mark of a clean shutdown and closes the store: the next boot finds it clean.
+    pub fn close(self) -> Result<(), DiskError> {
+        self.submit(Job::Close)
+    }
+
+    /// The bytes of all keys and values of the store.
+    pub fn live_bytes(&self) -> u64 {
+        self.store.live.load(Ordering::Relaxed)
+    }
+
+    fn submit(&self, job: Job) -> Result<(), DiskError> {
+        if let Some(e) = self.store.poison.get() {
+            return Err(e.clone());
+        }
+        let gone = || DiskError::Failed("the committer is gone".into());
+        let outcome = match self.jobs.as_ref().map(|jobs| jobs.send(job)) {
+            Some(Ok(())) => match self.done.recv_timeout(self.deadline) {
+                Ok(outcome) => outcome,
+                Err(RecvTimeoutError::Timeout) => {
+                    Err(DiskError::Failed(format!("no commit within {:?}, the disk is stuck", self.deadline)))
+                }
+                Err(RecvTimeoutError::Disconnected) => Err(gone()),
+            },
+            Some(Err(_)) | None => Err(gone()),
+        };
+        outcome.map_err(|e| self.store.poison(e))
+    }
+}
+
+impl Disk for SledDisk {
+    fn commit(&mut self, batch: &Batch) -> Result<(), DiskError> {
+        if batch.is_empty() {
+            return self.store.poison.get().cloned().map_or(Ok(()), Err);
+        }
+        self.submit(Job::Commit(batch.clone()))
+    }
+}
+
+impl Drop for SledDisk {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if self.store.poison.get().is_some() {
+            return; // the committer may hang for ever
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        self.store.close();
+    }
+}
+
+struct Committer {
+    store: Arc<Store>,
+    writer: Writer,
+    witness: Witness,
+    gauge: Gauge,
+    steps: Steps,
+    looked: Instant,
+}
+
+impl Committer {
+    fn run(&mut self, job: Job) -> Result<(), DiskError> {
+        let outcome = catch_unwind(AssertUnwindSafe(|| match job {
+            Job::Commit(batch) => self.commit(&batch, false),
+            Job::Close => self.commit(&Batch::of(Vec::new(), true), true),
+        }));
+        match outcome {
+            Ok(Err(DiskError::Failed(why))) if self.gauge.free().is_ok_and(|free| free < FULL) => {
+                Err(DiskError::Full(why))
+            }
+            Ok(outcome) => outcome,
+            Err(_) => Err(DiskError::Failed("the committer panicked".into())),
+        }
+    }
+
+    fn commit(&mut self, batch: &Batch, clean: bool) -> Result<(), DiskError> {
+        let store = self.store.clone();
+        let mark = store.with(|sled| self.write(sled, batch, clean))?;
+        if batch.is_vote() {
+            self.witness.write(mark)?
+        } else {
+            self.witness.note(mark)?
+        }
+        if self.looked.elapsed() > LOOK {
+            self.looked = Instant::now();
+            self.look();
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, sled: &Sled, batch: &Batch, clean: bool) -> Result<Mark, DiskError> {
+        let staged = self.writer.stage(sled, batch, clean)?;
+        self.steps.at(Step::Staged);
+        sled.apply(&staged.changes)?;
+        self.steps.at(Step::Applied);
+        sled.flush()?;
+        self.steps.at(Step::Flushed);
+        sled.sync()?;
+        self.steps.at(Step::Synced);
+        self.store.live.store(self.writer.live, Ordering::Relaxed);
+        Ok(staged.mark)
+    }
+
+    fn look(&self) {
+        match self.gauge.relieve() {
+            Ok(true) => tracing::warn!("the disk is nearly full: the ballast is thrown off"),
+            Ok(false) => {}
+            Err(e) => tracing::warn!(error = %e, "cannot tell how full the disk is"),
+        }
+    }
+}
