@@ -45,6 +45,15 @@ pub fn check(op: &Op, limits: &Limits) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether a transaction changes nothing, whichever branches it takes.
+pub fn reads_only(r: &TxnRequest) -> bool {
+    r.success.iter().chain(&r.failure).all(|op| match &op.request {
+        Some(Request::RequestRange(_)) => true,
+        Some(Request::RequestTxn(r)) => reads_only(r),
+        Some(Request::RequestPut(_) | Request::RequestDeleteRange(_)) | None => false,
+    })
+}
+
 /// Checks a read before it is made.
 pub fn check_range(r: &RangeRequest) -> Result<(), Error> {
     if SortOrder::try_from(r.sort_order).is_err() || SortTarget::try_from(r.sort_target).is_err() {

@@ -27,7 +27,7 @@ mod session;
 mod txn;
 mod view;
 
-pub use check::{Limits, check, check_range};
+pub use check::{Limits, check, check_range, reads_only};
 pub use command::{Command, Op, SessionCall};
 pub use error::{Code, Error, Malformed};
 pub use machine::Machine;

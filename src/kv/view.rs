@@ -2,9 +2,12 @@
 
 use super::keyspace::Keyspace;
 use super::range::{Unreadable, select};
-use super::{Error, check_range};
+use super::txn::Execution;
+use super::{Error, Response, check_range};
 use crate::kernel::Rows;
-use crate::proto::etcdserverpb::{AlarmMember, AlarmType, RangeRequest, RangeResponse};
+use crate::proto::etcdserverpb::{
+    AlarmMember, AlarmType, RangeRequest, RangeResponse, TxnRequest, TxnResponse,
+};
 use imbl::OrdSet;
 
 /// An immutable state of the store. Cloning is O(1): views share their structure with each other
@@ -77,6 +80,21 @@ impl View {
         Ok(response)
     }
 
+    /// Executes a transaction on a copy: for those that only read. Blocks as [`View::range`] does.
+    pub fn txn(&self, r: &TxnRequest, rows: &dyn Rows) -> Result<TxnResponse, Error> {
+        if self.has(AlarmType::Corrupt) {
+            return Err(Error::Corrupt);
+        }
+        let View { mut space, revision, compacted, .. } = self.clone();
+        let (response, unresolved) = Execution::new(&mut space, revision, compacted).txn(r)?;
+        let mut response = Response::Txn(response, unresolved);
+        response.resolve(rows).map_err(|e| if e == Error::ReplyLost { Error::Compacted } else { e })?;
+        let Response::Txn(response, _) = response else {
+            unreachable!("resolving a response does not change its kind")
+        };
+        Ok(response)
+    }
+
     /// How much there is.
     pub fn size(&self) -> Size {
         self.space.size()
@@ -92,3 +110,39 @@ const _: () = {
     const fn readers_may_hold_it_on_any_thread<T: Send + Sync>() {}
     readers_may_hold_it_on_any_thread::<View>();
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{DiskError, Row, RowKey};
+    use crate::kv::{Machine, Op};
+    use crate::proto::etcdserverpb::{PutRequest, RequestOp, request_op::Request};
+
+    struct NoRows;
+
+    impl Rows for NoRows {
+        fn row(&self, _: RowKey) -> Result<Option<bytes::Bytes>, DiskError> {
+            Ok(None)
+        }
+        fn scan(&self, _: RowKey, _: u64, _: usize) -> Result<Vec<Row>, DiskError> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn a_transaction_on_a_view_answers_as_the_machine_does_and_changes_nothing() {
+        let mut machine = Machine::new();
+        let put = PutRequest { key: "k".into(), value: "v".into(), ..Default::default() };
+        machine.apply(0, &Op::Put(put.clone()).into()).unwrap();
+        let range = RangeRequest { key: "k".into(), ..Default::default() };
+        let ops = [Request::RequestRange(range.clone()), Request::RequestPut(put)];
+        let ops = ops.map(|request| RequestOp { request: Some(request) });
+        let txn = TxnRequest { success: ops.to_vec(), ..Default::default() };
+        let view = machine.view();
+        let seen = view.txn(&txn, &NoRows).unwrap();
+        assert_eq!(view.revision(), 2);
+        assert_eq!(view.range(&range, &NoRows).unwrap().kvs[0].version, 1);
+        let Ok(Response::Txn(done, _)) = machine.apply(1, &Op::Txn(txn).into()) else { panic!("no txn") };
+        assert_eq!(seen, done);
+    }
+}
