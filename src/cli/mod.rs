@@ -14,6 +14,7 @@ mod output;
 mod put;
 mod quote;
 mod txn;
+mod verify;
 
 use std::{ffi::OsString, io, process::ExitCode};
 
@@ -39,7 +40,8 @@ Exit codes:
   0  it worked
   1  it failed; a write was surely not executed
   2  the command line, or what was read in its place, is wrong
-  3  a write was not answered: it may or may not have been executed";
+  3  a write was not answered: it may or may not have been executed
+  4  verify: not decided within its limits";
 
 /// A crash-recovery replicated key-value store that speaks the etcd v3 API.
 #[derive(Debug, Parser)]
@@ -60,6 +62,7 @@ enum Command {
     Compact(compact::Compact),
     Endpoint(endpoint::Endpoint),
     Member(member::Member),
+    Verify(verify::Verify),
     Completions(completions::Completions),
 }
 
@@ -75,6 +78,9 @@ pub enum Failure {
     /// The output could not be written.
     #[error("standard output: {0}")]
     Output(#[source] io::Error),
+    /// A check reached its limits first.
+    #[error("not decided within the limits: this is no pass")]
+    Undecided,
     /// Anything else; the text says what to do next.
     #[error("{0}")]
     Other(String),
@@ -91,6 +97,7 @@ impl Failure {
             // Whoever reads has seen enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Output(_) | Self::Other(_) => 1,
+            Self::Undecided => 4,
         }
     }
 }
@@ -125,6 +132,7 @@ impl Cli {
             Command::Compact(command) => command.run(connection),
             Command::Endpoint(command) => command.run(connection),
             Command::Member(command) => command.run(connection),
+            Command::Verify(command) => command.run(),
             Command::Completions(command) => command.run(),
         };
         match result {

@@ -514,7 +514,7 @@ fn the_report_is_a_table_that_a_person_can_read() {
         "\n",
         r#"{"client":1,"op":"put","key":"a","value":"z","start_ns":1950,"outcome":"unknown"}"#,
     ));
-    let expected = r#"4 operations of 3 clients on 1 keys: 3 ok, 0 failed, 1 of unknown fate
+    let expected = r#"4 operations of 3 clients on 1 key: 3 ok, 0 failed, 1 of unknown fate
 violation of linearizability: no order of these operations on a explains their answers
     client     start ns       end ns  revision  operation
          1            0          500         -  put a = "x"

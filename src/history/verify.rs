@@ -224,18 +224,27 @@ impl Report {
     }
 }
 
+fn counted(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} operations of {} clients on {} keys: {} ok, {} failed, {} of unknown fate",
-            self.operations, self.clients, self.keys, self.ok, self.failed, self.unknown
+            "{} of {} on {}: {} ok, {} failed, {} of unknown fate",
+            counted(self.operations, "operation"),
+            counted(self.clients, "client"),
+            counted(self.keys, "key"),
+            self.ok,
+            self.failed,
+            self.unknown
         )?;
         for violation in &self.violations {
             write!(f, "{violation}")?;
         }
         for open in &self.undecided {
-            writeln!(f, "undecided: {} operations on {}", open.operations, open.keys.join(", "))?;
+            writeln!(f, "undecided: {} on {}", counted(open.operations, "operation"), open.keys.join(", "))?;
         }
         match self.verdict() {
             Verdict::Holds => write!(f, "every property holds ({} configurations)", self.configurations),
