@@ -13,4 +13,4 @@ mod limits;
 mod replica;
 
 pub use limits::Limits;
-pub use replica::{Cluster, Member, Refused, Replica, ReplicaStatus};
+pub use replica::{Cluster, Member, Refused, Replica};

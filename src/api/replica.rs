@@ -34,11 +34,15 @@ pub trait Replica: Clone + Send + Sync + 'static {
     /// Superseded versions, which are on disk.
     fn rows(&self) -> Arc<dyn Rows>;
 
-    /// The state of the replica. Cheap: every reply asks for it.
-    fn status(&self) -> Arc<ReplicaStatus>;
+    /// What the replica does in the log protocol. Cheap: every reply asks for it.
+    fn status(&self) -> Status;
+
+    /// What a person should know: a verdict of the boot that is not good news, why the replica
+    /// halted. One line each.
+    fn problems(&self) -> Vec<String>;
 
     /// The cluster, as far as it is known here.
-    fn cluster(&self) -> Arc<Cluster>;
+    fn cluster(&self) -> Cluster;
 }
 
 /// Why a request got no reply.
@@ -51,16 +55,6 @@ pub enum Refused {
     /// executed.
     #[error("etcdserver: server stopped")]
     Halted,
-}
-
-/// The state of a replica.
-#[derive(Clone, Debug)]
-pub struct ReplicaStatus {
-    /// The stack's state, the last one before the replica halted if it did.
-    pub stack: Status,
-    /// What a person should know: a verdict of the boot that is not good news, why the replica
-    /// halted. One line each.
-    pub problems: Vec<String>,
 }
 
 /// A cluster. Members stand in the order of their [`ProcessId`].
