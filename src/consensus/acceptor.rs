@@ -45,6 +45,8 @@ pub struct Acceptor {
     decided: u64,
     stored_decided: Logged<u64>,
     durable: Durable,
+    /// Whether the incarnation is durable.
+    booted: bool,
     /// The last promise, while an `AcceptSync` that answers it may be taken.
     session: Option<Session>,
     sessions: u64,
@@ -80,6 +82,7 @@ impl Acceptor {
             decided,
             stored_decided,
             durable,
+            booted: false,
             session: None,
             sessions: 0,
             gate: Gate::Unknown,
@@ -119,6 +122,11 @@ impl Acceptor {
         self.durable
     }
 
+    /// Whether the incarnation is durable.
+    pub fn is_booted(&self) -> bool {
+        self.booted
+    }
+
     /// The serving gate.
     pub fn gate(&self) -> Gate {
         self.gate
@@ -151,8 +159,9 @@ impl Acceptor {
         self.unsynced_since.is_some_and(|since| self.now - since > self.config.timing.election)
     }
 
-    /// Tells this process, once this turn is durable, what then is.
-    fn report(&mut self, turn: &mut Turn) {
+    /// Tells this process, once this turn is durable, what then is; also at its boot, whose
+    /// incarnation must be durable before anything is said.
+    pub fn report(&mut self, turn: &mut Turn) {
         self.unsynced_since.get_or_insert(self.now);
         turn.send(
             self.config.me,
@@ -163,6 +172,7 @@ impl Acceptor {
     /// The journal's report: this much is durable.
     pub fn upon_durable(&mut self, durable: Durable) {
         self.durable = durable;
+        self.booted = true;
         let now = Durable { prom: *self.prom, acc: *self.acc, len: self.log.len() };
         self.unsynced_since = if durable == now { None } else { Some(self.now) };
     }

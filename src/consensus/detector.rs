@@ -15,6 +15,8 @@ use crate::kernel::{Ballot, Config, Incarnation, ProcessId, ProcessSet, Ticks, T
 /// The state of this process, as the log knows it.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
+    /// Whether its incarnation is durable: before that it says nothing, not even that it is there.
+    pub booted: bool,
     /// The ballot in which it leads or stands; zero if it does neither.
     pub ballot: Ballot,
     /// Whether it leads or stands, also where its ballot is not durable yet.
@@ -103,6 +105,9 @@ impl Detector {
     ) -> Option<Ballot> {
         match message {
             Heartbeat::Request { round, inc: _ } => {
+                if !facts.booted {
+                    return None;
+                }
                 let reply = Heartbeat::Reply {
                     round,
                     inc: self.inc,
@@ -131,7 +136,7 @@ impl Detector {
     pub fn tick(&mut self, now: Ticks, facts: &Facts, turn: &mut Turn) -> bool {
         self.now = now;
         self.judge(facts);
-        if !now.is_multiple_of(self.config.timing.heartbeat) {
+        if !facts.booted || !now.is_multiple_of(self.config.timing.heartbeat) {
             return false;
         }
         self.round += 1;

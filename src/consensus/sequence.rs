@@ -102,6 +102,16 @@ impl SequencePaxos {
         Ok(paxos)
     }
 
+    /// The first turn: learns when the incarnation is durable.
+    pub fn boot(&mut self, turn: &mut Turn) {
+        self.acceptor.report(turn);
+    }
+
+    /// Whether the incarnation is durable.
+    pub fn is_booted(&self) -> bool {
+        self.acceptor.is_booted()
+    }
+
     /// The log; its first [`SequencePaxos::decided`] entries are decided.
     pub fn log(&self) -> &LoggedLog {
         self.acceptor.log()

@@ -1,7 +1,7 @@
 //! The replica: one `Stack` type, in production and in the simulator.
 
 use super::checkpoint::{CheckpointMeta, Checkpoints, ReplicaLoader};
-use super::event::{Event, Indication, Refusal, Role, Status};
+use super::event::{Event, Indication, Refusal, RequestId, Role, Status};
 use crate::broadcast::{
     CatchUp, CatchUpMessage, Entry, Filter, GivenUp, Installed, Load, Reads, Source, StateMachine,
     TotalOrder, TotalOrderMessage,
@@ -92,7 +92,8 @@ impl<M: StateMachine> Stack<M> {
         let machine = M::load(loader).ok_or(StartError::Checkpoint)?;
         let (filter, applied) = last.as_ref().map(|m| (m.filter.clone(), m.applied)).unwrap_or_default();
         let members = Members::start(config.clone(), *inc, &stored, turn)?;
-        let paxos = SequencePaxos::start(config.clone(), *inc, &stored, applied)?;
+        let mut paxos = SequencePaxos::start(config.clone(), *inc, &stored, applied)?;
+        paxos.boot(turn);
         if paxos.log().first() > applied {
             return Err(StartError::Log { first: paxos.log().first(), applied });
         }
@@ -175,6 +176,7 @@ impl<M: StateMachine> Stack<M> {
     fn facts(&self) -> Facts {
         let voters = self.members.voters();
         Facts {
+            booted: self.paxos.is_booted(),
             ballot: self.paxos.ballot(),
             engaged: self.paxos.leads() || self.paxos.stands(),
             prom: self.paxos.durable_prom(),
@@ -422,8 +424,11 @@ impl<M: StateMachine> Stack<M> {
                 break;
             }
         }
-        self.apply(up);
+        // The view leaves before the replies: who was told of a write finds it, also in a
+        // serializable read of the same process.
+        let replies = self.apply();
         self.publish(up);
+        replies.into_iter().for_each(|(request, reply)| up.expose(Indication::Reply { request, reply }));
         for request in self.reads.take_ready(self.published.unwrap_or(0)) {
             up.expose(Indication::Readable { request });
         }
@@ -448,8 +453,9 @@ impl<M: StateMachine> Stack<M> {
         }
     }
 
-    /// Executes what is decided.
-    fn apply(&mut self, up: Out<'_, M>) {
+    /// Executes what is decided. Returns the replies to requests of this process.
+    fn apply(&mut self) -> Vec<(RequestId, M::Reply)> {
+        let mut replies = Vec::new();
         while self.applied < self.paxos.decided() {
             let index = self.applied;
             let Some(bytes) = self.paxos.log().get(index) else {
@@ -467,9 +473,10 @@ impl<M: StateMachine> Stack<M> {
             }
             let reply = self.machine.apply(index, entry.command.clone());
             if let Some(request) = self.total_order.executed(&entry) {
-                up.expose(Indication::Reply { request, reply });
+                replies.push((request, reply));
             }
         }
+        replies
     }
 
     /// Shows the state, once everything that was shown before the last crash is in it (rule 9).
