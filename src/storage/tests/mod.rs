@@ -1,6 +1,9 @@
 //! Tests of the whole store, against a naive image of what was committed.
 
+mod crash;
+mod damage;
 mod image;
+mod refusals;
 mod round_trip;
 
 use super::{Boot, Configuration, Options, Refused, open};
