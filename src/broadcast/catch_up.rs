@@ -43,18 +43,22 @@ pub enum CatchUpMessage {
         decided: u64,
     },
     /// A piece of a snapshot.
-    Chunk {
-        /// Which snapshot.
-        id: SnapshotId,
-        /// Where the piece starts.
-        at: Cursor,
-        /// With the first piece: the checkpoint that the rows belong to.
-        meta: Option<Bytes>,
-        /// The rows, by revision and position.
-        rows: Vec<(u64, u32, Bytes)>,
-        /// Whether these are the last.
-        last: bool,
-    },
+    Chunk(Chunk),
+}
+
+/// A piece of a snapshot.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Chunk {
+    /// Which snapshot.
+    pub id: SnapshotId,
+    /// Where the piece starts.
+    pub at: Cursor,
+    /// With the first piece: the checkpoint that the rows belong to.
+    pub meta: Option<Bytes>,
+    /// The rows, by revision and position.
+    pub rows: Vec<(u64, u32, Bytes)>,
+    /// Whether there are no more.
+    pub last: bool,
 }
 
 impl Message for CatchUpMessage {
@@ -64,7 +68,7 @@ impl Message for CatchUpMessage {
         match self {
             Self::Ask { .. } => 1,
             Self::Entries { .. } => 2,
-            Self::Chunk { .. } => 3,
+            Self::Chunk(_) => 3,
         }
     }
 
@@ -176,10 +180,10 @@ impl<L: Load> CatchUp<L> {
         &mut self,
         from: ProcessId,
         decided: u64,
-        chunk: (SnapshotId, Cursor, Option<Bytes>, Vec<(u64, u32, Bytes)>, bool),
+        chunk: Chunk,
         turn: &mut Turn,
     ) -> Option<Installed<L>> {
-        let (id, at, meta, rows, last) = chunk;
+        let Chunk { id, at, meta, rows, last } = chunk;
         if self.source != Some(from) || id.applied <= decided {
             return None;
         }
@@ -312,6 +316,6 @@ impl Source {
         let last = rows.is_empty();
         let rows = rows.into_iter().map(|(k, v)| (k.main, k.sub, v)).collect();
         let meta = (at == (0, 0)).then(|| pinned.meta.clone());
-        turn.send(to, &CatchUpMessage::Chunk { id: pinned.id, at, meta, rows, last });
+        turn.send(to, &CatchUpMessage::Chunk(Chunk { id: pinned.id, at, meta, rows, last }));
     }
 }

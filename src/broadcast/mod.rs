@@ -7,7 +7,7 @@ mod reads;
 mod state_machine;
 mod total_order;
 
-pub use catch_up::{CatchUp, CatchUpMessage, Fetch, Installed, Load, SnapshotId, Source};
+pub use catch_up::{CatchUp, CatchUpMessage, Chunk, Fetch, Installed, Load, SnapshotId, Source};
 pub use filter::Filter;
 pub use reads::Reads;
 pub use state_machine::{Piece, StateMachine};

@@ -1,7 +1,7 @@
 //! The replicated state machine: what the log is for.
 
 use super::catch_up::Load;
-use crate::kernel::{Row, RowKey};
+use crate::kernel::{Mutants, Row, RowKey};
 use bytes::Bytes;
 use std::fmt::Debug;
 
@@ -44,6 +44,9 @@ pub trait StateMachine: Sized {
 
     /// A bounded piece of housekeeping that nobody can see; called at every tick.
     fn maintain(&mut self);
+
+    /// Puts a bug in, if it is one of the state machine's.
+    fn sabotage(&mut self, _mutants: Mutants) {}
 }
 
 /// A piece of a checkpoint.

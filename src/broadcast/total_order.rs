@@ -163,7 +163,7 @@ impl TotalOrder {
         let mut bytes = 0;
         for pending in self.pending.values_mut() {
             match pending.sent {
-                Some((to, at)) if to == ballot && (now - at < 4 * resend || leads) => continue,
+                Some((to, at)) if to == ballot && now - at < 4 * resend => continue,
                 Some(_) | None => {}
             }
             if bytes >= bounds.frame_bytes || entries.len() >= bounds.frame_entries {

@@ -272,10 +272,10 @@ impl Leader {
         if stalled {
             self.replicate(acceptor, turn);
         }
-        if let Some(round) = self.reads.outstanding() {
-            if now % resend == 0 {
-                self.send_round(round, acceptor, turn);
-            }
+        if let Some(round) = self.reads.outstanding()
+            && now.is_multiple_of(resend)
+        {
+            self.send_round(round, acceptor, turn);
         }
     }
 

@@ -550,7 +550,7 @@ impl SequencePaxos {
             Role::Leader(leader) => {
                 leader.tick(&self.acceptor, now, turn);
                 if let Some((since, offered)) = leader.leaving {
-                    if now - since > timing.election {
+                    if alive.is_empty() || now - since > timing.election {
                         leader.leaving = None;
                     } else if !offered && let Some(heir) = leader.heir(&self.acceptor, alive) {
                         leader.leaving = Some((since, true));

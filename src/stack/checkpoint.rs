@@ -1,7 +1,7 @@
 //! Checkpoints of a replica: when to write one, and what is stored with it.
 
 use crate::broadcast::{Filter, Load, StateMachine};
-use crate::kernel::{Config, RowKey, Stored, Turn};
+use crate::kernel::{Config, RowKey, Stored, Turn, Undecodable};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -32,9 +32,10 @@ impl CheckpointMeta {
         postcard::from_bytes(bytes).ok()
     }
 
-    /// The last finished checkpoint, if there is one. `Err` when what is stored does not decode.
-    pub fn recover(stored: &Stored) -> Result<Option<Self>, ()> {
-        stored.vars.get(VAR).map(|bytes| Self::decode(bytes).ok_or(())).transpose()
+    /// The last finished checkpoint, if there is one.
+    pub fn recover(stored: &Stored) -> Result<Option<Self>, Undecodable> {
+        let decode = |bytes| Self::decode(bytes).ok_or_else(|| Undecodable(VAR.into()));
+        stored.vars.get(VAR).map(decode).transpose()
     }
 }
 

@@ -78,7 +78,7 @@ impl<M: StateMachine> Stack<M> {
     ) -> Result<Self, StartError> {
         let mut inc = Logged::recover("log/inc", &stored, 0)?.vote();
         inc.set(*inc + 1, turn);
-        let last = CheckpointMeta::recover(&stored).map_err(|()| StartError::Checkpoint)?;
+        let last = CheckpointMeta::recover(&stored)?;
         let mut loader = match &last {
             None => M::empty_loader(),
             Some(meta) => M::Loader::begin(&meta.machine).ok_or(StartError::Checkpoint)?,
@@ -89,7 +89,8 @@ impl<M: StateMachine> Stack<M> {
                 return Err(StartError::Checkpoint);
             }
         }
-        let machine = M::load(loader).ok_or(StartError::Checkpoint)?;
+        let mut machine = M::load(loader).ok_or(StartError::Checkpoint)?;
+        machine.sabotage(config.mutants);
         let (filter, applied) = last.as_ref().map(|m| (m.filter.clone(), m.applied)).unwrap_or_default();
         let members = Members::start(config.clone(), *inc, &stored, turn)?;
         let mut paxos = SequencePaxos::start(config.clone(), *inc, &stored, applied)?;
@@ -281,8 +282,7 @@ impl<M: StateMachine> Stack<M> {
                 self.learner_gate(decided);
                 self.catch_up.upon_entries(from, self.paxos.decided(), decided, turn);
             }
-            CatchUpMessage::Chunk { id, at, meta, rows, last } => {
-                let chunk = (id, at, meta, rows, last);
+            CatchUpMessage::Chunk(chunk) => {
                 if let Some(snapshot) = self.catch_up.upon_chunk(from, self.paxos.decided(), chunk, turn) {
                     self.install(snapshot, turn, up);
                 }
@@ -335,11 +335,12 @@ impl<M: StateMachine> Stack<M> {
         if applied <= self.paxos.decided() || meta.applied != applied {
             return;
         }
-        let Some(machine) = M::load(machine) else {
+        let Some(mut machine) = M::load(machine) else {
             tracing::error!(process = %self.config.me, applied, "a snapshot contradicts itself: dropped");
             return;
         };
         tracing::info!(process = %self.config.me, applied, "installs a snapshot");
+        machine.sabotage(self.config.mutants);
         self.machine = machine;
         self.filter = meta.filter.clone();
         self.applied = applied;
