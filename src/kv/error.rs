@@ -46,6 +46,9 @@ pub enum Error {
     /// The corruption alarm is on.
     #[error("etcdserver: corrupt cluster")]
     Corrupt,
+    /// The command on the log cannot be decoded.
+    #[error("kvorum: the command cannot be decoded: was it proposed by a newer version?")]
+    Malformed,
     /// The session is unknown, or has forgotten the call: it may have been executed, or not.
     #[error("kvorum: session expired")]
     SessionExpired,
@@ -92,6 +95,7 @@ impl Error {
             | Error::DuplicateKey
             | Error::TooManyOps
             | Error::RequestTooLarge
+            | Error::Malformed
             | Error::InvalidSortOption => Code::InvalidArgument,
             Error::NoSpace | Error::SessionWindow => Code::ResourceExhausted,
             Error::SessionExpired | Error::ReplyLost => Code::FailedPrecondition,

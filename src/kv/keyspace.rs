@@ -24,17 +24,23 @@ pub(super) struct Keyspace {
     /// Superseded values that no finished checkpoint holds.
     recent: OrdMap<Revision, Bytes>,
     /// The rows of state on disk, by their first version.
-    pub(super) rows: OrdMap<Revision, Extent>,
+    rows: OrdMap<Revision, Extent>,
     /// The generation of the rows.
     pub(super) generation: u32,
     /// A finished checkpoint holds the versions up to this revision.
     pub(super) saved: i64,
+    /// Sum of the hashes of all versions that ever were, since boot.
+    pub(super) digest: u64,
+    /// Keys and values that no finished checkpoint holds.
+    pub(super) unsaved: u64,
     /// Keys and values of all versions.
     bytes: u64,
     /// Keys and values of the live ones.
     live_bytes: u64,
     /// Values in `recent`.
     recent_bytes: u64,
+    /// All rows.
+    row_bytes: u64,
 }
 
 /// The newest version of a key that exists.
@@ -114,8 +120,7 @@ impl At {
 pub(super) struct Extent {
     /// The last version that was written to it.
     pub last: Revision,
-    /// Its size.
-    pub bytes: u32,
+    bytes: u64,
 }
 
 /// A version that a reader sees.
@@ -164,6 +169,11 @@ pub(super) enum Neighbour {
 
 // Changes.
 impl Keyspace {
+    /// Nothing yet, of a finished checkpoint.
+    pub(super) fn saved(generation: u32, revision: i64) -> Self {
+        Keyspace { generation, saved: revision, ..Keyspace::default() }
+    }
+
     /// Sets a key; returns what it was.
     pub(super) fn put(&mut self, at: Revision, key: &Bytes, value: Bytes, lease: i64) -> Option<Live> {
         let before = self.live.get_key_value(key);
@@ -190,7 +200,10 @@ impl Keyspace {
     }
 
     fn record(&mut self, at: Revision, key: &Bytes, version: Version) {
-        self.bytes += key.len() as u64 + u64::from(version.size);
+        let bytes = key.len() as u64 + u64::from(version.size);
+        self.bytes += bytes;
+        self.unsaved += bytes;
+        self.digest = self.digest.wrapping_add(version.hash);
         self.history.insert(At::new(key, at), version);
         self.changes.insert(at, key.clone());
     }
@@ -205,7 +218,7 @@ impl Keyspace {
 
     /// Takes a version as a row has it, at boot. Versions come in the order of their revisions, and
     /// a finished checkpoint holds them: only live values stay in memory.
-    pub(super) fn restore(&mut self, at: Revision, key: &[u8], live: Option<Live>) -> Version {
+    pub(super) fn restore(&mut self, at: Revision, key: &[u8], live: Option<Live>) {
         let before = self.live.get_key_value(key);
         let key = before.map_or_else(|| Bytes::copy_from_slice(key), |(key, _)| key.clone());
         if let Some((_, before)) = before {
@@ -213,6 +226,8 @@ impl Keyspace {
         }
         let version = match live {
             Some(live) => {
+                // Copied, as in `put`: here it is a slice of a row.
+                let live = Live { value: Bytes::copy_from_slice(&live.value), ..live };
                 let version = Version::put(at, &key, &live);
                 self.live_bytes += (key.len() + live.value.len()) as u64;
                 self.live.insert(key.clone(), live);
@@ -224,7 +239,6 @@ impl Keyspace {
             }
         };
         self.record(at, &key, version);
-        version
     }
 
     /// Removes a version from the index, which no reader can see and no row holds any more.
@@ -232,6 +246,20 @@ impl Keyspace {
         let Some(key) = self.changes.remove(&at) else { return };
         let Some(version) = self.history.remove(&At::new(&key, at)) else { return };
         self.bytes -= key.len() as u64 + u64::from(version.size);
+    }
+
+    /// Notes a row: its first version when it was written at first, its last one now.
+    pub(super) fn set_row(&mut self, first: Revision, last: Revision, row: &Bytes) {
+        let bytes = row.len() as u64;
+        let before = self.rows.insert(first, Extent { last, bytes });
+        self.row_bytes += bytes;
+        self.row_bytes -= before.map_or(0, |before| before.bytes);
+    }
+
+    /// Notes that a row is no more.
+    pub(super) fn remove_row(&mut self, first: Revision) {
+        let before = self.rows.remove(&first);
+        self.row_bytes -= before.map_or(0, |before| before.bytes);
     }
 
     /// Drops one superseded value that a finished checkpoint holds; false when there is none.
@@ -369,6 +397,16 @@ impl Keyspace {
         some.then(|| self.changes.range(bounds)).into_iter().flatten().map(|(at, key)| (*at, key))
     }
 
+    /// Whether a newer version of the key is at or below `limit`.
+    pub(super) fn superseded(&self, key: &Bytes, at: Revision, limit: Revision) -> bool {
+        self.next_to(key, at, Neighbour::Newer).is_some_and(|(newer, _)| newer <= limit)
+    }
+
+    /// The rows on disk, by the first version of each.
+    pub(super) fn rows(&self) -> &OrdMap<Revision, Extent> {
+        &self.rows
+    }
+
     /// A version of a key.
     pub(super) fn version(&self, key: &Bytes, at: Revision) -> Option<&Version> {
         self.history.get(&At::new(key, at))
@@ -410,6 +448,7 @@ impl Keyspace {
             versions,
             bytes: self.bytes,
             live_bytes: self.live_bytes,
+            row_bytes: self.row_bytes,
             memory: self.live_bytes + self.recent_bytes + keys * LIVE + versions * VERSION + recent * RECENT,
         }
     }

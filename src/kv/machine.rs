@@ -1,10 +1,14 @@
 //! The state machine: commands in log order, one at a time.
 
+use super::checkpoint::Progress;
 use super::range::header;
+use super::revision::Revision;
+use super::scrub::Scrub;
 use super::session::{Admission, Sessions};
 use super::txn::Execution;
 use super::view::{Size, View};
 use super::{Command, Error, Op, Reply, Response};
+use crate::kernel::RowKey;
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
 use crate::proto::etcdserverpb::request_op::Request;
 use crate::proto::etcdserverpb::{
@@ -17,6 +21,15 @@ use crate::proto::etcdserverpb::{
 pub struct Machine {
     pub(super) now: View,
     pub(super) sessions: Sessions,
+    pub(super) scrub: Scrub,
+    /// The checkpoint that is being written.
+    pub(super) progress: Option<Progress>,
+    /// The log prefix that the last finished checkpoint covers.
+    pub(super) checkpointed: u64,
+    /// Rows of a checkpoint that a crash interrupted, to be deleted by the next one.
+    pub(super) leftover: Vec<RowKey>,
+    /// Someone reads the rows of a checkpoint one after the other.
+    pub(super) held: bool,
 }
 
 impl Default for Machine {
@@ -28,7 +41,15 @@ impl Default for Machine {
 impl Machine {
     /// An empty store, at revision 1.
     pub fn new() -> Machine {
-        Machine { now: View::new(), sessions: Sessions::default() }
+        Machine {
+            now: View::new(),
+            sessions: Sessions::default(),
+            scrub: Scrub::default(),
+            progress: None,
+            checkpointed: 0,
+            leftover: Vec::new(),
+            held: false,
+        }
     }
 
     /// The state as readers may see it. O(1).
@@ -67,13 +88,27 @@ impl Machine {
         }
     }
 
+    /// Follows compactions and checkpoints in memory, by `budget` versions at most; true while there
+    /// is more to do. Readers see nothing of it. A turn without anything else to do may call it, and
+    /// a checkpoint does.
+    pub fn scrub(&mut self, budget: usize) -> bool {
+        let space = &mut self.now.space;
+        let mut left = budget;
+        while left > 0 && space.drop_saved_value() {
+            left -= 1;
+        }
+        left -= self.scrub.settle(space, Revision::end_of(self.now.compacted), left);
+        left -= self.scrub.mark(space, left);
+        left == 0
+    }
+
     fn execute(&mut self, op: &Op) -> Reply {
         self.allows(op)?;
         Ok(match op {
-            Op::Put(r) => Response::Put(self.write(|txn| txn.put(r))?),
-            Op::DeleteRange(r) => Response::DeleteRange(self.write(|txn| Ok(txn.delete(r)))?),
+            Op::Put(r) => Response::Put(self.transact(|txn| txn.put(r))?),
+            Op::DeleteRange(r) => Response::DeleteRange(self.transact(|txn| Ok(txn.delete(r)))?),
             Op::Txn(r) => {
-                let (response, unresolved) = self.write(|txn| txn.txn(r))?;
+                let (response, unresolved) = self.transact(|txn| txn.txn(r))?;
                 Response::Txn(response, unresolved)
             }
             Op::Compact(r) => Response::Compact(self.compact(r)?),
@@ -103,7 +138,7 @@ impl Machine {
         Ok(())
     }
 
-    fn write<T>(&mut self, f: impl FnOnce(&mut Execution<'_>) -> Result<T, Error>) -> Result<T, Error> {
+    fn transact<T>(&mut self, f: impl FnOnce(&mut Execution<'_>) -> Result<T, Error>) -> Result<T, Error> {
         let View { space, revision, compacted, .. } = &mut self.now;
         let mut execution = Execution::new(space, *revision, *compacted);
         let result = f(&mut execution);

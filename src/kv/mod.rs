@@ -12,25 +12,30 @@
 //! read, and the machine never does.
 
 mod check;
+mod checkpoint;
 mod command;
 mod error;
-#[allow(dead_code)] // Checkpoints use the rest.
 mod keyspace;
+mod loader;
 mod machine;
+mod meta;
 mod range;
+mod replicated;
 mod reply;
-#[allow(dead_code)] // Checkpoints use the rest.
 mod revision;
-#[allow(dead_code)] // Checkpoints use the rest.
 mod row;
+mod scrub;
 mod session;
 mod txn;
 mod view;
 
 pub use check::{Limits, check, check_range, reads_only};
+pub use checkpoint::Piece;
 pub use command::{Command, Op, SessionCall};
 pub use error::{Code, Error, Malformed};
+pub use loader::{Damaged, Loader};
 pub use machine::Machine;
+pub use meta::{Summary, summary, with_generation};
 pub use reply::{Reply, Response, Unresolved};
 pub use revision::Revision;
 pub use session::{MAX_REPLY, MAX_REPLY_BYTES, MAX_SESSIONS, WINDOW};

@@ -47,7 +47,7 @@ pub(super) fn select(
             SortTarget::Key | SortTarget::Value => a.key.cmp(b.key),
             SortTarget::Version => a.version.cmp(&b.version),
             SortTarget::Create => a.create.cmp(&b.create),
-            SortTarget::Mod => a.at.cmp(&b.at),
+            SortTarget::Mod => a.at.main.cmp(&b.at.main),
         });
         response.more = sort.cut(&mut seen);
     }

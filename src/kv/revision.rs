@@ -5,7 +5,7 @@ use bytes::Bytes;
 use std::ops::Bound;
 
 /// Names one change: the revision of the transaction that made it, and its number within.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Revision {
     /// The revision, as clients see it; it never repeats and never goes back.
     pub main: i64,
@@ -20,6 +20,14 @@ impl Revision {
     /// The last place of a revision.
     pub(super) fn end_of(main: i64) -> Self {
         Revision { main, sub: u32::MAX }
+    }
+
+    /// The last place before this one.
+    pub(super) fn before(self) -> Self {
+        match self.sub.checked_sub(1) {
+            Some(sub) => Revision { sub, ..self },
+            None => Revision::end_of(self.main - 1),
+        }
     }
 
     /// The place of the row that begins with this change.

@@ -41,8 +41,13 @@ impl<'a> Execution<'a> {
         at
     }
 
+    /// Executes a put, or refuses it.
     pub(super) fn put(&mut self, r: &PutRequest) -> Result<PutResponse, Error> {
         check_put(self.space, r)?;
+        Ok(self.set(r))
+    }
+
+    fn set(&mut self, r: &PutRequest) -> PutResponse {
         let before = self.space.live(&r.key);
         let value = match before {
             Some(before) if r.ignore_value => before.value.clone(),
@@ -56,9 +61,10 @@ impl<'a> Execution<'a> {
         let at = self.next();
         let before = self.space.put(at, &r.key, value, lease);
         let prev_kv = before.filter(|_| r.prev_kv).map(|before| key_value(&r.key, before));
-        Ok(PutResponse { header: header(self.now()), prev_kv })
+        PutResponse { header: header(self.now()), prev_kv }
     }
 
+    /// Executes a delete.
     pub(super) fn delete(&mut self, r: &DeleteRangeRequest) -> DeleteRangeResponse {
         let keys = self.space.keys(KeyRange::new(&r.key, &r.range_end));
         let mut response = DeleteRangeResponse { deleted: keys.len() as i64, ..Default::default() };
@@ -110,7 +116,7 @@ impl<'a> Execution<'a> {
                     unresolved.push(path, holes);
                     response_op::Response::ResponseRange(response).into()
                 }
-                Some(Request::RequestPut(r)) => response_op::Response::ResponsePut(self.put(r)?).into(),
+                Some(Request::RequestPut(r)) => response_op::Response::ResponsePut(self.set(r)).into(),
                 Some(Request::RequestDeleteRange(r)) => {
                     response_op::Response::ResponseDeleteRange(self.delete(r)).into()
                 }

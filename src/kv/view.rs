@@ -33,8 +33,20 @@ pub struct Size {
     pub bytes: u64,
     /// Keys and values of the keys that exist, in bytes: etcd's `dbSizeInUse`.
     pub live_bytes: u64,
+    /// Bytes of rows on disk, as they were written.
+    pub row_bytes: u64,
     /// Bytes of memory that the index and the values take.
     pub memory: u64,
+}
+
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View")
+            .field("revision", &self.revision)
+            .field("compacted", &self.compacted)
+            .field("applied", &self.applied)
+            .finish_non_exhaustive()
+    }
 }
 
 impl View {

@@ -1,0 +1,215 @@
+//! Checkpoints: the changes since the last one as rows, in pieces, beside the commands.
+//!
+//! What is on disk between two checkpoints: the rows of the finished one, all of whose versions are
+//! at or below its revision; and rows of the next one, all beyond. Boot ignores the latter, and the
+//! next checkpoint deletes them before it writes: a row that it would not write itself must not
+//! pass for its own. The last piece carries the metadata, and is one batch with what it says.
+
+use super::Machine;
+use super::meta::Fixed;
+use super::revision::Revision;
+use super::row::Writer;
+use super::scrub::Cleaning;
+use crate::kernel::{Row, RowKey};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+/// What a step counts for each version or row that it looks at, in bytes.
+const LOOK: usize = 64;
+
+/// Changes that a row may stretch over: so many are looked at when it is cleaned.
+const SPAN: usize = 1024;
+
+/// The stores that one step of a checkpoint asks for: one batch, or part of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// There is more to do.
+    More {
+        /// Rows to write, or to overwrite.
+        puts: Vec<Row>,
+        /// Rows to delete; none is among `puts`.
+        deletes: Vec<RowKey>,
+    },
+    /// The last one: with the batch that stores it, the checkpoint is the one to boot from, and the
+    /// log below [`Machine::checkpointed`] may be trimmed.
+    Finished {
+        /// Rows to write, or to overwrite.
+        puts: Vec<Row>,
+        /// Rows to delete; none is among `puts`.
+        deletes: Vec<RowKey>,
+        /// What [`Loader::new`](super::Loader::new) takes; stored in the same batch.
+        meta: Bytes,
+    },
+}
+
+/// What a step collects.
+#[derive(Default)]
+struct Stores {
+    puts: BTreeMap<RowKey, Bytes>,
+    deletes: Vec<RowKey>,
+}
+
+/// A checkpoint that is being written.
+pub(super) struct Progress {
+    fixed: Fixed,
+    /// The versions up to this one are written.
+    cursor: Revision,
+    /// The row that is being filled.
+    row: Writer,
+    /// Changes since the row's first one, those that are not written included.
+    span: usize,
+    /// Bytes that were not in a checkpoint when this one began.
+    unsaved: u64,
+}
+
+impl Machine {
+    /// Begins a checkpoint of the present state; O(1). None may be in progress.
+    pub fn checkpoint_begin(&mut self) {
+        assert!(self.progress.is_none(), "one checkpoint at a time");
+        let now = &self.now;
+        let fixed = Fixed {
+            generation: now.space.generation,
+            applied: now.applied,
+            revision: now.revision,
+            compacted: now.compacted,
+            settled: self.scrub.settled,
+            digest: self.scrub.digest(&now.space),
+            alarms: now.alarms.clone(),
+            sessions: self.sessions.table.clone(),
+        };
+        let cursor = Revision::end_of(now.space.saved);
+        self.progress =
+            Some(Progress { fixed, cursor, row: Writer::new(), span: 0, unsaved: now.space.unsaved });
+    }
+
+    /// Whether a checkpoint is in progress.
+    pub fn checkpointing(&self) -> bool {
+        self.progress.is_some()
+    }
+
+    /// Bytes of keys and values that no finished checkpoint holds: when they are many, it is time
+    /// for one.
+    pub fn unsaved_bytes(&self) -> u64 {
+        self.now.space.unsaved
+    }
+
+    /// The length of the log prefix that the last finished checkpoint covers.
+    pub fn checkpointed(&self) -> u64 {
+        self.checkpointed
+    }
+
+    /// Keeps every row as it is, or ends that: while a snapshot is read from disk, row by row, no
+    /// row of it may be deleted or rewritten.
+    pub fn hold_rows(&mut self, hold: bool) {
+        self.held = hold;
+    }
+
+    /// The next piece of the checkpoint in progress: some `budget` bytes of rows, one row more at
+    /// most, and a bounded amount of work. Pieces are stored in order. What is read from the machine
+    /// after a piece must be exposed only once that piece is durable.
+    pub fn checkpoint_step(&mut self, budget: usize) -> Piece {
+        let mut progress = self.progress.take().expect("a checkpoint is in progress");
+        let mut stores = Stores::default();
+        if self.advance(&mut progress, budget, &mut stores) {
+            let Progress { fixed, unsaved, .. } = progress;
+            self.now.space.saved = fixed.revision;
+            self.now.space.unsaved -= unsaved;
+            self.checkpointed = fixed.applied;
+            self.scrub.finished(fixed.settled);
+            let Stores { puts, deletes } = stores;
+            Piece::Finished { puts: puts.into_iter().collect(), deletes, meta: fixed.meta().encode() }
+        } else {
+            self.progress = Some(progress);
+            Piece::More { puts: stores.puts.into_iter().collect(), deletes: stores.deletes }
+        }
+    }
+
+    /// Goes on with a checkpoint; true when all of it is written.
+    fn advance(&mut self, progress: &mut Progress, budget: usize, stores: &mut Stores) -> bool {
+        if !self.leftover.is_empty() {
+            // In a piece of their own: a later one may write a row in the same place.
+            let from = self.leftover.len().saturating_sub(budget / LOOK + 1);
+            stores.deletes.extend(self.leftover.drain(from..));
+            return false;
+        }
+        let mut left = budget;
+        if self.scrub(left / LOOK / 2 + 1) || !self.clean(&mut left, stores) {
+            return false;
+        }
+        self.write(progress, left, stores)
+    }
+
+    /// Cleans rows of compacted versions; true when no more are marked.
+    fn clean(&mut self, left: &mut usize, stores: &mut Stores) -> bool {
+        while !self.held {
+            if *left == 0 {
+                return false;
+            }
+            let cost = match self.scrub.clean(&mut self.now.space) {
+                None => return true,
+                Some(None) => LOOK,
+                Some(Some(Cleaning::Delete(key))) => {
+                    // It may have been rewritten just before, and then its last versions, which
+                    // waited for others, have gone as well.
+                    stores.puts.remove(&key);
+                    stores.deletes.push(key);
+                    LOOK
+                }
+                Some(Some(Cleaning::Rewrite((key, row)))) => {
+                    let bytes = row.len();
+                    stores.puts.insert(key, row);
+                    bytes
+                }
+            };
+            *left = left.saturating_sub(cost);
+        }
+        true
+    }
+
+    /// Writes versions into rows; true when it has come to the revision of the checkpoint.
+    fn write(&mut self, progress: &mut Progress, budget: usize, stores: &mut Stores) -> bool {
+        let Progress { fixed, cursor, row, span, .. } = progress;
+        let space = &mut self.now.space;
+        let mut written = Vec::new();
+        let mut flush = |row: &mut Writer| written.extend(std::mem::replace(row, Writer::new()).finish());
+        let mut left = budget;
+        let mut done = true;
+        for (at, key) in space.changes(*cursor, Revision::end_of(fixed.revision)) {
+            if left == 0 {
+                done = false;
+                break;
+            }
+            *cursor = at;
+            *span += 1;
+            left = left.saturating_sub(LOOK);
+            if *span >= SPAN {
+                flush(row);
+                *span = 0;
+            }
+            if space.superseded(key, at, fixed.settled) {
+                continue;
+            }
+            let version = space.version(key, at).expect("the history has every change");
+            let value = match version.size {
+                0 => &[][..],
+                _ => {
+                    space.value_in_memory(key, at).expect("a value stays in memory until a checkpoint has it")
+                }
+            };
+            left = left.saturating_sub(value.len());
+            if !row.push(at, key, version, value) {
+                flush(row);
+                *span = 0;
+                assert!(row.push(at, key, version, value), "an empty row has room");
+            }
+        }
+        if done {
+            flush(row);
+        }
+        for (first, last, bytes) in written {
+            space.set_row(first, last, &bytes);
+            stores.puts.insert(first.row_key(space.generation), bytes);
+        }
+        done
+    }
+}

@@ -1,0 +1,78 @@
+//! The key-value store as a replicated state machine.
+
+use super::{Command, Error, Loader, Machine, Piece, Reply, View, meta};
+use crate::broadcast::{Load, Piece as Rows, StateMachine};
+use crate::kernel::RowKey;
+use bytes::Bytes;
+
+/// What housekeeping looks at in one tick.
+const SCRUB: usize = 4096;
+
+impl StateMachine for Machine {
+    type Reply = Reply;
+    type View = View;
+    type Loader = Loader;
+
+    fn apply(&mut self, index: u64, command: Bytes) -> Reply {
+        match Command::decode(command) {
+            Ok(command) => Machine::apply(self, index, &command),
+            Err(malformed) => {
+                tracing::error!(index, %malformed, "a command of the log is refused, by every replica alike");
+                Err(Error::Malformed)
+            }
+        }
+    }
+
+    fn view(&self) -> View {
+        Machine::view(self)
+    }
+
+    fn begin_checkpoint(&mut self) {
+        self.checkpoint_begin();
+    }
+
+    fn checkpoint_piece(&mut self, budget: usize) -> Rows {
+        match self.checkpoint_step(budget) {
+            Piece::More { puts, deletes } => Rows { puts, deletes, finished: None },
+            Piece::Finished { puts, deletes, meta } => Rows { puts, deletes, finished: Some(meta) },
+        }
+    }
+
+    fn generation(&self) -> u32 {
+        Machine::generation(self)
+    }
+
+    fn checkpoint_end(meta: &Bytes) -> u64 {
+        meta::summary(meta).map_or(0, |summary| summary.revision.cast_unsigned() + 1)
+    }
+
+    fn load(loader: Loader) -> Option<Machine> {
+        loader.finish().inspect_err(|damaged| tracing::error!(%damaged, "a checkpoint cannot be loaded")).ok()
+    }
+
+    fn empty_loader() -> Loader {
+        Loader::empty()
+    }
+
+    fn maintain(&mut self) {
+        self.scrub(SCRUB);
+    }
+}
+
+impl Load for Loader {
+    fn begin(meta: &Bytes) -> Option<Loader> {
+        Loader::new(meta.clone())
+            .inspect_err(|damaged| tracing::error!(%damaged, "a checkpoint cannot be loaded"))
+            .ok()
+    }
+
+    fn rebase(meta: &Bytes, generation: u32) -> Option<Bytes> {
+        meta::with_generation(meta, generation).ok()
+    }
+
+    fn row(&mut self, key: RowKey, value: Bytes) -> bool {
+        Loader::row(self, key, value)
+            .inspect_err(|damaged| tracing::error!(%damaged, "a checkpoint cannot be loaded"))
+            .is_ok()
+    }
+}
