@@ -1,0 +1,5 @@
+//! What several of the tests need.
+#![allow(dead_code)]
+
+pub mod forgetful;
+mod fuse;
