@@ -15,6 +15,7 @@ mod put;
 mod quote;
 mod txn;
 mod verify;
+mod workload;
 
 use std::{ffi::OsString, io, process::ExitCode};
 
@@ -62,6 +63,7 @@ enum Command {
     Compact(compact::Compact),
     Endpoint(endpoint::Endpoint),
     Member(member::Member),
+    Workload(workload::Workload),
     Verify(verify::Verify),
     Completions(completions::Completions),
 }
@@ -132,6 +134,7 @@ impl Cli {
             Command::Compact(command) => command.run(connection),
             Command::Endpoint(command) => command.run(connection),
             Command::Member(command) => command.run(connection),
+            Command::Workload(command) => command.run(connection),
             Command::Verify(command) => command.run(),
             Command::Completions(command) => command.run(),
         };

@@ -87,6 +87,7 @@ impl Default for Settings {
 #[derive(Debug, Clone, Default)]
 pub struct ClientBuilder {
     endpoints: Vec<String>,
+    in_order: bool,
     dial: Option<Duration>,
     settings: Settings,
 }
@@ -95,6 +96,13 @@ impl ClientBuilder {
     /// Adds endpoints: `host:port` or `http://host:port`, client ports of one cluster.
     pub fn endpoints<E: Into<String>>(mut self, endpoints: impl IntoIterator<Item = E>) -> Self {
         self.endpoints.extend(endpoints.into_iter().map(Into::into));
+        self
+    }
+
+    /// Whether to ask the first endpoint first, and the others only when it fails: for one that is
+    /// near. Default false: from a random one on, so that many clients spread over the replicas.
+    pub fn in_order(mut self, yes: bool) -> Self {
+        self.in_order = yes;
         self
     }
 
@@ -128,7 +136,7 @@ impl ClientBuilder {
     /// # Errors
     /// [`Error::Endpoint`] if an endpoint cannot be used as written, or there is none.
     pub fn connect(self) -> Result<Client, Error> {
-        let pool = Pool::tcp(self.endpoints, self.dial.unwrap_or(Duration::from_secs(1)))?;
+        let pool = Pool::tcp(self.endpoints, self.dial.unwrap_or(Duration::from_secs(1)), self.in_order)?;
         Ok(Client::new(pool, self.settings))
     }
 }

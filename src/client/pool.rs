@@ -32,10 +32,11 @@ struct Endpoint {
 }
 
 impl Pool {
-    /// Starts at a random endpoint, so that many clients spread over the replicas.
+    /// Starts at the first endpoint, or at a random one, so that many clients spread over the replicas.
     pub(super) fn tcp<E: AsRef<str>>(
         endpoints: impl IntoIterator<Item = E>,
         dial: Duration,
+        in_order: bool,
     ) -> Result<Self, Error> {
         let mut list: Vec<Endpoint> = Vec::new();
         for text in endpoints {
@@ -48,7 +49,7 @@ impl Pool {
             let reason = format!("give 1 to {MAX_ENDPOINTS} endpoints, not {}", list.len());
             return Err(Error::Endpoint { endpoint: String::new(), reason });
         }
-        let current = fastrand::usize(..list.len());
+        let current = if in_order { 0 } else { fastrand::usize(..list.len()) };
         Ok(Self { dial, fixed: false, state: Mutex::new(State { endpoints: list, current }) })
     }
 
@@ -153,7 +154,7 @@ mod tests {
     use super::*;
 
     fn pool(endpoints: &[&str]) -> Pool {
-        Pool::tcp(endpoints, Duration::from_secs(1)).unwrap()
+        Pool::tcp(endpoints, Duration::from_secs(1), false).unwrap()
     }
 
     fn current(pool: &Pool) -> String {
@@ -182,7 +183,15 @@ mod tests {
             let error = normalize(text).unwrap_err().to_string();
             assert!(error.contains(reason) && error.contains(text), "{error}");
         }
-        assert!(Pool::tcp([""; 0], Duration::ZERO).is_err());
+        assert!(Pool::tcp([""; 0], Duration::ZERO, false).is_err());
+    }
+
+    #[test]
+    fn asked_in_order_they_begin_with_the_first() {
+        for _ in 0..20 {
+            let pool = Pool::tcp(["a:1", "b:1", "c:1"], Duration::ZERO, true).unwrap();
+            assert_eq!(current(&pool), "http://a:1");
+        }
     }
 
     #[test]
