@@ -32,3 +32,5 @@ pub mod storage;
 pub mod transport;
 
 pub use client::Client;
+#[cfg(feature = "node")]
+pub use node::Node;

@@ -1,0 +1,72 @@
+//! Why a node does not start, does not answer, or has stopped.
+
+use crate::kernel::DiskError;
+use crate::stack::{Refusal, StartError};
+use crate::storage;
+use std::io;
+use thiserror::Error;
+
+/// Why a node has stopped. It never starts again by itself: open its directory anew.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum Halted {
+    /// Stable storage failed: what the replica knows may not be what is stored.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The program shut it down, or dropped it.
+    #[error("the node was shut down")]
+    ShutDown,
+    /// An assertion of the protocol does not hold. Going on could break a promise.
+    #[error("the replica found itself in a state that must not be ({0}); please report it")]
+    Broken(String),
+}
+
+/// Why a request got no answer.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum Refused {
+    /// The replica refused it.
+    #[error(transparent)]
+    Refusal(#[from] Refusal),
+    /// The node had stopped before the request reached it: it was surely not executed.
+    #[error("etcdserver: server stopped ({0})")]
+    Stopped(Halted),
+    /// The node stopped while the request was under way: whether it was executed is unknown.
+    #[error("etcdserver: server stopped ({0}); whether the request was executed is unknown")]
+    Halted(Halted),
+}
+
+/// Why a node does not start. Nothing has changed on the disk, except where the disk itself failed.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The configuration contradicts itself, or the directory's.
+    #[error("{0}")]
+    Config(String),
+    /// An address cannot be listened on.
+    #[error(
+        "cannot listen on {address} for {purpose}: {source}; stop who listens there, or choose another address with --listen-{purpose}-urls"
+    )]
+    Listen {
+        /// The address.
+        address: String,
+        /// `client` or `peer`.
+        purpose: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] storage::Refused),
+    /// The replica cannot start from what is stored.
+    #[error("{0}; move the data directory away to start empty, as a learner")]
+    Stored(#[from] StartError),
+    /// The node stopped.
+    #[error(transparent)]
+    Halted(#[from] Halted),
+    /// The program or the system cannot do what a node needs.
+    #[error("cannot {doing}: {source}")]
+    System {
+        /// What could not be done.
+        doing: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
