@@ -13,7 +13,9 @@ mod member;
 mod output;
 mod put;
 mod quote;
+mod serve;
 mod txn;
+mod unsupported;
 mod verify;
 mod workload;
 
@@ -28,6 +30,7 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("KVORUM_COMM
 
 const AFTER_HELP: &str = "\
 Try it:
+  kvorum serve &
   kvorum put greeting hello
   kvorum get greeting
   kvorum get --prefix '' --keys-only
@@ -42,7 +45,8 @@ Exit codes:
   1  it failed; a write was surely not executed
   2  the command line, or what was read in its place, is wrong
   3  a write was not answered: it may or may not have been executed
-  4  verify: not decided within its limits";
+  4  verify: not decided within its limits
+  5  serve: the replica halted";
 
 /// A crash-recovery replicated key-value store that speaks the etcd v3 API.
 #[derive(Debug, Parser)]
@@ -56,6 +60,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(Box<serve::Serve>),
     Put(put::Put),
     Get(get::Get),
     Del(del::Del),
@@ -83,6 +88,9 @@ pub enum Failure {
     /// A check reached its limits first.
     #[error("not decided within the limits: this is no pass")]
     Undecided,
+    /// A replica halted.
+    #[error("{0}")]
+    Halted(String),
     /// Anything else; the text says what to do next.
     #[error("{0}")]
     Other(String),
@@ -100,6 +108,7 @@ impl Failure {
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Output(_) | Self::Other(_) => 1,
             Self::Undecided => 4,
+            Self::Halted(_) => 5,
         }
     }
 }
@@ -107,7 +116,13 @@ impl Failure {
 impl Cli {
     /// Parses the command line; one that is wrong, or asks for help, ends the program.
     pub fn from_args(args: impl IntoIterator<Item = OsString>) -> Self {
-        Self::try_from_args(args).unwrap_or_else(|error| error.exit())
+        Self::try_from_args(args).unwrap_or_else(|error| {
+            if !error.use_stderr() {
+                error.exit(); // help and version, which were asked for
+            }
+            eprintln!("{}", one_line(&error));
+            std::process::exit(error.exit_code())
+        })
     }
 
     fn try_from_args<S: Into<OsString> + Clone>(
@@ -127,6 +142,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let Self { connection, command } = self;
         let result = match command {
+            Command::Serve(command) => command.run(),
             Command::Put(command) => command.run(connection),
             Command::Get(command) => command.run(connection),
             Command::Del(command) => command.run(connection),
@@ -149,6 +165,15 @@ impl Cli {
             }
         }
     }
+}
+
+/// What is wrong with a command line, without the usage that clap repeats after it.
+fn one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let said = text.lines().map(str::trim).take_while(|line| !line.starts_with("Usage:"));
+    let said = said.filter(|line| !line.is_empty() && !line.starts_with("For more information"));
+    let said = said.collect::<Vec<_>>().join(" ").replace(" tip: ", "; ");
+    format!("{said}; try --help")
 }
 
 /// Runs a command that needs no more than one thread.
