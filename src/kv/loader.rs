@@ -97,6 +97,8 @@ impl Loader {
         if found != meta.digest {
             return Err(Damaged::Digest { revision: meta.revision, expected: meta.digest, found });
         }
+        // What was compacted since counts from the next checkpoint on, however soon it comes.
+        scrub.settle(&space, Revision::end_of(meta.compacted), usize::MAX);
         space.unsaved = 0;
         Ok(Machine {
             sessions: meta.sessions(),

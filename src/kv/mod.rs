@@ -40,3 +40,6 @@ pub use reply::{Reply, Response, Unresolved};
 pub use revision::Revision;
 pub use session::{MAX_REPLY, MAX_REPLY_BYTES, MAX_SESSIONS, WINDOW};
 pub use view::{Size, View};
+
+#[cfg(test)]
+mod tests;
