@@ -30,6 +30,12 @@ pub struct Limits {
 impl Limits {
     /// etcd's default, 2 GiB.
     pub const QUOTA: u64 = 2 << 30;
+
+    /// The largest message that is received at all. Between the bound on requests and this one lies
+    /// what else a message may hold, as in etcd.
+    pub(super) fn max_message(&self) -> usize {
+        self.request.max_request_bytes.saturating_add(512 << 10)
+    }
 }
 
 impl Default for Limits {

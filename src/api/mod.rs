@@ -9,8 +9,31 @@
 //! Requests are checked before they are proposed; errors have the codes and the texts that etcd's
 //! clients match on. What changes the store goes through the log; what only reads looks at a view.
 
+mod admission;
+mod call;
+mod cluster;
+#[cfg(test)]
+mod fake;
+mod health;
+mod http;
+mod kv;
 mod limits;
+mod maintenance;
+mod quota;
 mod replica;
+mod routes;
+mod serve;
+mod service;
+mod sessions;
+mod status;
+#[cfg(test)]
+mod tests;
+mod unserved;
 
 pub use limits::Limits;
 pub use replica::{Cluster, Member, Refused, Replica};
+pub use routes::routes;
+pub use serve::serve;
+
+/// The version of etcd whose API the port speaks: clients derive from it what they may ask for.
+pub const VERSION: &str = "3.6.0";

@@ -1,0 +1,179 @@
+//! A replica in memory that does as it is told: the state machine without log, disk and peers.
+
+use super::{Cluster, Member, Refused, Replica};
+use crate::kernel::{Ballot, DiskError, ProcessId, Row, RowKey, Rows};
+use crate::kv::{Command, Machine, Op, Reply, View};
+use crate::stack::{Refusal, Role, Status};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// What befalls one request.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Fault {
+    /// Refused, and not executed.
+    Refuse(Refusal),
+    /// Executed, and the reply is lost.
+    Lose,
+    /// Executed late.
+    Slow(Duration),
+    /// Never answered.
+    Hang,
+}
+
+#[derive(Clone)]
+pub(super) struct Fake(Arc<Mutex<State>>);
+
+pub(super) struct State {
+    pub machine: Machine,
+    /// Operations that went through the log.
+    pub log: Vec<Op>,
+    /// Reads that were confirmed.
+    pub barriers: usize,
+    pub faults: VecDeque<Option<Fault>>,
+    pub leader: Option<ProcessId>,
+    pub serving: bool,
+    pub problems: Vec<String>,
+    /// Requests that nobody has answered or given up.
+    pub pending: usize,
+}
+
+impl Default for Fake {
+    fn default() -> Self {
+        Fake(Arc::new(Mutex::new(State {
+            machine: Machine::new(),
+            log: Vec::new(),
+            barriers: 0,
+            faults: VecDeque::new(),
+            leader: Some(ProcessId(0)),
+            serving: true,
+            problems: Vec::new(),
+            pending: 0,
+        })))
+    }
+}
+
+/// A request under way.
+struct Pending(Fake);
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.state().pending -= 1;
+    }
+}
+
+impl Fake {
+    pub fn with(faults: impl IntoIterator<Item = Fault>) -> Self {
+        let fake = Fake::default();
+        fake.state().faults = faults.into_iter().map(Some).collect();
+        fake
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    fn begin(&self) -> (Pending, Option<Fault>) {
+        let mut state = self.state();
+        state.pending += 1;
+        let fault = match state.faults.pop_front().flatten() {
+            None if state.leader.is_none() => Some(Fault::Refuse(Refusal::NoLeader)),
+            fault => fault,
+        };
+        (Pending(self.clone()), fault)
+    }
+
+    fn apply(&self, command: Command) -> Reply {
+        let mut state = self.state();
+        let command = Command::decode(command.encode()).unwrap();
+        let index = state.machine.applied();
+        state.log.push(command.op.clone());
+        state.machine.apply(index, &command)
+    }
+}
+
+struct NoRows;
+
+impl Rows for NoRows {
+    fn row(&self, _: RowKey) -> Result<Option<Bytes>, DiskError> {
+        Ok(None)
+    }
+    fn scan(&self, _: RowKey, _: u64, _: usize) -> Result<Vec<Row>, DiskError> {
+        Ok(Vec::new())
+    }
+}
+
+impl Replica for Fake {
+    async fn execute(&self, command: Command, _: Duration) -> Result<Reply, Refused> {
+        let (_pending, fault) = self.begin();
+        match fault {
+            None => Ok(self.apply(command)),
+            Some(Fault::Refuse(why)) => Err(why.into()),
+            Some(Fault::Lose) => {
+                let _ = self.apply(command);
+                Err(Refusal::TimedOut.into())
+            }
+            Some(Fault::Slow(delay)) => {
+                tokio::time::sleep(delay).await;
+                Ok(self.apply(command))
+            }
+            Some(Fault::Hang) => std::future::pending().await,
+        }
+    }
+
+    async fn read_barrier(&self, _: Duration) -> Result<View, Refused> {
+        let (_pending, fault) = self.begin();
+        match fault {
+            None => {
+                let mut state = self.state();
+                state.barriers += 1;
+                Ok(state.machine.view())
+            }
+            Some(Fault::Refuse(why)) => Err(why.into()),
+            Some(Fault::Lose | Fault::Slow(_)) => Err(Refusal::TimedOut.into()),
+            Some(Fault::Hang) => std::future::pending().await,
+        }
+    }
+
+    fn view(&self) -> Option<View> {
+        let state = self.state();
+        state.serving.then(|| state.machine.view())
+    }
+
+    fn rows(&self) -> Arc<dyn Rows> {
+        Arc::new(NoRows)
+    }
+
+    fn status(&self) -> Status {
+        let state = self.state();
+        Status {
+            role: if state.leader == Some(ProcessId(0)) { Role::Leader } else { Role::Follower },
+            incarnation: 1,
+            leader: state.leader,
+            promised: Ballot { config: 0, counter: 3, process: ProcessId(0) },
+            accepted: Ballot { config: 0, counter: 3, process: ProcessId(0) },
+            log_first: 0,
+            log_len: state.machine.applied() + 1,
+            decided: state.machine.applied(),
+            applied: state.machine.applied(),
+            checkpoint: 0,
+            serving: state.serving,
+        }
+    }
+
+    fn problems(&self) -> Vec<String> {
+        self.state().problems.clone()
+    }
+
+    fn cluster(&self) -> Cluster {
+        let member = |n: u8| Member {
+            id: 100 + u64::from(n),
+            name: format!("n{n}"),
+            peer_urls: vec![format!("http://10.0.0.{n}:2380")],
+            client_urls: vec![format!("http://10.0.0.{n}:2379")],
+            learner: false,
+        };
+        Cluster { id: 7, me: ProcessId(0), members: (0..3).map(member).collect() }
+    }
+}

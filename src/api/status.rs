@@ -1,0 +1,98 @@
+//! Errors as gRPC statuses. Clients match on the code and on the exact text.
+
+use super::replica::Refused;
+use crate::kv;
+use crate::stack::Refusal;
+use tonic::{Code, Status};
+
+/// What the state machine refuses.
+pub(super) fn of_kv(error: kv::Error) -> Status {
+    let code = match error.code() {
+        kv::Code::InvalidArgument => Code::InvalidArgument,
+        kv::Code::NotFound => Code::NotFound,
+        kv::Code::OutOfRange => Code::OutOfRange,
+        kv::Code::FailedPrecondition => Code::FailedPrecondition,
+        kv::Code::ResourceExhausted => Code::ResourceExhausted,
+        kv::Code::Unavailable => Code::Unavailable,
+        kv::Code::DataLoss => Code::DataLoss,
+    };
+    Status::new(code, error.to_string())
+}
+
+/// Why there is no reply.
+pub(super) fn of_refused(why: Refused) -> Status {
+    let code = match why {
+        Refused::Stack(Refusal::TooMany) => Code::ResourceExhausted,
+        Refused::Stack(Refusal::NoLeader | Refusal::TimedOut | Refusal::LeaderChanged) => Code::Unavailable,
+        Refused::Halted => Code::Unavailable,
+    };
+    Status::new(code, why.to_string())
+}
+
+/// No leader, or nothing to show yet.
+pub(super) fn no_leader() -> Status {
+    of_refused(Refusal::NoLeader.into())
+}
+
+/// More requests than there is room for.
+pub(super) fn too_many() -> Status {
+    of_refused(Refusal::TooMany.into())
+}
+
+/// A request over the limit.
+pub(super) fn too_large() -> Status {
+    of_kv(kv::Error::RequestTooLarge)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_texts_are_those_that_clients_match_on() {
+        let errors = [
+            (Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted"),
+            (Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision"),
+            (Code::NotFound, "etcdserver: requested lease not found"),
+            (Code::InvalidArgument, "etcdserver: key is not provided"),
+            (Code::InvalidArgument, "etcdserver: key not found"),
+            (Code::InvalidArgument, "etcdserver: value is provided"),
+            (Code::InvalidArgument, "etcdserver: duplicate key given in txn request"),
+            (Code::InvalidArgument, "etcdserver: too many operations in txn request"),
+            (Code::InvalidArgument, "etcdserver: request is too large"),
+            (Code::InvalidArgument, "etcdserver: invalid sort option"),
+            (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded"),
+            (Code::DataLoss, "etcdserver: corrupt cluster"),
+            (Code::FailedPrecondition, "kvorum: session expired"),
+        ];
+        let kv = [
+            kv::Error::Compacted,
+            kv::Error::FutureRevision,
+            kv::Error::LeaseNotFound,
+            kv::Error::EmptyKey,
+            kv::Error::KeyNotFound,
+            kv::Error::ValueProvided,
+            kv::Error::DuplicateKey,
+            kv::Error::TooManyOps,
+            kv::Error::RequestTooLarge,
+            kv::Error::InvalidSortOption,
+            kv::Error::NoSpace,
+            kv::Error::Corrupt,
+            kv::Error::SessionExpired,
+        ];
+        for ((code, text), error) in errors.into_iter().zip(kv) {
+            let status = of_kv(error);
+            assert_eq!((status.code(), status.message()), (code, text));
+        }
+        for (code, text, why) in [
+            (Code::Unavailable, "etcdserver: no leader", Refusal::NoLeader.into()),
+            (Code::Unavailable, "etcdserver: request timed out", Refusal::TimedOut.into()),
+            (Code::Unavailable, "etcdserver: leader changed", Refusal::LeaderChanged.into()),
+            (Code::ResourceExhausted, "etcdserver: too many requests", Refusal::TooMany.into()),
+            (Code::Unavailable, "etcdserver: server stopped", Refused::Halted),
+        ] {
+            let status = of_refused(why);
+            assert_eq!((status.code(), status.message()), (code, text));
+        }
+    }
+}
