@@ -6,10 +6,10 @@ use super::identity::{Configuration, Identity};
 use super::load::{self, Unsound};
 use super::refused::Refused;
 use super::rows::SledRows;
-use super::sled_disk::{SledDisk, Store};
+use super::sled_disk::{FULL, SledDisk, Store};
 use super::space::Gauge;
 use super::steps::Steps;
-use super::store::{OpenError, Sled};
+use super::store::{self, OpenError, Sled};
 use super::verdict::Verdict;
 use super::witness::{self, Witness};
 use super::writer::Writer;
@@ -32,6 +32,8 @@ pub struct Options {
     pub deadline: Duration,
     /// How often sled reclaims space (and flushes, which our commits do not rely on).
     pub flush_every: Duration,
+    /// A store is rewritten at boot once it takes this many bytes and four times its content.
+    pub rewrite: u64,
     /// For tests: called at every step of the write path.
     pub steps: Steps,
 }
@@ -43,6 +45,7 @@ impl Default for Options {
             ballast: 16 << 20,
             deadline: Duration::from_secs(30),
             flush_every: Duration::from_millis(500),
+            rewrite: 64 << 20,
             steps: Steps::default(),
         }
     }
@@ -176,6 +179,9 @@ fn lock(dir: &Path) -> Result<File, Refused> {
             let _ = file.read_to_string(&mut holder);
             let holder = match holder.trim() {
                 "" => "unknown".to_owned(),
+                pid if pid == std::process::id().to_string() => {
+                    format!("{pid} (this one: it is open already, or its disk has failed)")
+                }
                 pid => pid.to_owned(),
             };
             return Err(Refused::InUse { path: path(), holder });
@@ -352,7 +358,7 @@ impl Booting<'_> {
         match judged {
             Ok((stored, writer)) => Ok(Sound { number, sled, stored, writer, torn: testimony.torn }),
             Err(unfit) => {
-                generation::discard(sled, self.options.deadline);
+                store::discard(sled, self.options.deadline);
                 Err(unfit)
             }
         }
@@ -361,23 +367,22 @@ impl Booting<'_> {
     /// Copies a generation that has grown far beyond its content, or has pages in files that sled
     /// never syncs, into a fresh one.
     fn rewrite(&self, identity: &Identity, sound: Sound) -> Result<Sound, Unfit> {
-        const LARGE: u64 = 64 << 20;
         let size = sound.sled.size()?;
         let blobs = sound.sled.has_blobs()?;
         if blobs {
             tracing::warn!("sled keeps pages in files that it never syncs: rewriting the store");
         }
-        if !blobs && (size <= LARGE || size / 4 <= sound.writer.live) {
+        if !blobs && (size <= self.options.rewrite || size / 4 <= sound.writer.live) {
             return Ok(sound);
         }
-        if self.gauge.free()? < 3 * sound.writer.live + LARGE {
+        if self.gauge.free()? < 3 * sound.writer.live + self.gauge.reserve() {
             tracing::warn!(size, live = sound.writer.live, "too little space to rewrite the store");
             return Ok(sound);
         }
         let number = generation::unused(self.dir)?;
         let Sound { sled, .. } = sound;
         let copied = generation::create(self.dir, number, self.options, |to| generation::copy(&sled, to));
-        generation::discard(sled, self.options.deadline);
+        store::discard(sled, self.options.deadline);
         match copied {
             Ok(()) => generation::make_current(self.dir, number, &self.options.steps)?,
             Err(OpenError::Io(e)) => tracing::warn!(error = %e, "cannot rewrite the store"),
@@ -387,7 +392,7 @@ impl Booting<'_> {
     }
 
     fn is_full(&self) -> bool {
-        self.gauge.free().is_ok_and(|free| free < 1 << 20)
+        self.gauge.free().is_ok_and(|free| free < FULL)
     }
 
     fn refusal(&self, e: Unfit) -> Refused {

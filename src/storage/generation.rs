@@ -7,15 +7,12 @@ use super::boot::Options;
 use super::codec::Hex;
 use super::files;
 use super::steps::Steps;
-use super::store::{OpenError, Scan, Sled};
+use super::store::{OpenError, Scan, Sled, discard};
 use super::text::{self, Unreadable};
 use crate::kernel::DiskError;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
 
 const TITLE: &str = "kvorum live generation";
 const DAMAGED: &str = ".damaged-";
@@ -126,19 +123,6 @@ pub fn tidy(dir: &Path, live: u64) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Drops a Db that is no longer wanted. Dropping one whose disk has failed can hang: then it is
-/// left behind.
-pub fn discard(sled: Sled, patience: Duration) {
-    let (done, wait) = mpsc::channel();
-    let dropping = thread::Builder::new().name("sled-drop".into()).spawn(move || {
-        drop(sled);
-        let _ = done.send(());
-    });
-    if dropping.is_ok() {
-        let _ = wait.recv_timeout(patience);
-    }
 }
 
 fn into_io(e: DiskError) -> io::Error {

@@ -3,7 +3,7 @@
 use super::head::Mark;
 use super::space::Gauge;
 use super::steps::{Step, Steps};
-use super::store::Sled;
+use super::store::{Sled, discard};
 use super::witness::Witness;
 use super::writer::Writer;
 use crate::kernel::{Batch, Disk, DiskError};
@@ -17,8 +17,10 @@ use std::time::{Duration, Instant};
 
 /// How often the committer looks at the space that is left.
 const LOOK: Duration = Duration::from_secs(1);
+/// Below this size a Db may be as sparse as it likes.
+const LARGE: u64 = 64 << 20;
 /// With less than this left, a failed write is put down to the full disk.
-const FULL: u64 = 1 << 20;
+pub const FULL: u64 = 1 << 20;
 
 /// Stable storage on sled.
 ///
@@ -69,23 +71,19 @@ impl Store {
         }
     }
 
-    fn poison(&self, e: DiskError) -> DiskError {
+    fn poison(self: &Arc<Self>, e: DiskError) -> DiskError {
         if self.poison.set(e.clone()).is_ok() {
             tracing::error!(reason = %e, "stable storage failed");
-            // Not through `with`: nobody may hold us up here, and nobody closes a poisoned store.
-            if let Ok(open) = self.open.try_read()
-                && let Some(open) = open.as_ref()
-            {
-                open.sled.leak();
-            }
+            std::mem::forget(self.clone());
         }
         self.poison.get().cloned().unwrap_or(e)
     }
 
     /// Drops the Db and then the lock, unless the store is poisoned.
-    fn close(&self) {
+    fn close(&self, patience: Duration) {
         if self.poison.get().is_none() {
-            drop(self.open.write().unwrap_or_else(PoisonError::into_inner).take());
+            let open = self.open.write().unwrap_or_else(PoisonError::into_inner).take();
+            discard(open, patience);
         }
     }
 }
@@ -102,8 +100,15 @@ impl SledDisk {
     ) -> std::io::Result<Self> {
         let (jobs, todo) = mpsc::sync_channel(1);
         let (tell, done) = mpsc::sync_channel(1);
-        let mut committer =
-            Committer { store: store.clone(), writer, witness, gauge, steps, looked: Instant::now() };
+        let mut committer = Committer {
+            store: store.clone(),
+            writer,
+            witness,
+            gauge,
+            steps,
+            looked: Instant::now(),
+            warned: 0,
+        };
         committer.store.live.store(committer.writer.live, Ordering::Relaxed);
         let thread = thread::Builder::new().name("committer".into()).spawn(move || {
             while let Ok(job) = todo.recv() {
@@ -162,7 +167,7 @@ impl Drop for SledDisk {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-        self.store.close();
+        self.store.close(self.deadline);
     }
 }
 
@@ -173,6 +178,8 @@ struct Committer {
     gauge: Gauge,
     steps: Steps,
     looked: Instant,
+    /// The size of the Db at which its growth was last complained of.
+    warned: u64,
 }
 
 impl Committer {
@@ -192,17 +199,19 @@ impl Committer {
 
     fn commit(&mut self, batch: &Batch, clean: bool) -> Result<(), DiskError> {
         let store = self.store.clone();
-        let mark = store.with(|sled| self.write(sled, batch, clean))?;
-        if batch.is_vote() {
-            self.witness.write(mark)?
-        } else {
-            self.witness.note(mark)?
-        }
-        if self.looked.elapsed() > LOOK {
-            self.looked = Instant::now();
-            self.look();
-        }
-        Ok(())
+        store.with(|sled| {
+            let mark = self.write(sled, batch, clean)?;
+            if batch.is_vote() {
+                self.witness.write(mark)?;
+            } else {
+                self.witness.note(mark)?;
+            }
+            if self.looked.elapsed() > LOOK {
+                self.looked = Instant::now();
+                self.look(sled);
+            }
+            Ok(())
+        })
     }
 
     fn write(&mut self, sled: &Sled, batch: &Batch, clean: bool) -> Result<Mark, DiskError> {
@@ -218,11 +227,21 @@ impl Committer {
         Ok(staged.mark)
     }
 
-    fn look(&self) {
+    fn look(&mut self, sled: &Sled) {
         match self.gauge.relieve() {
             Ok(true) => tracing::warn!("the disk is nearly full: the ballast is thrown off"),
             Ok(false) => {}
             Err(e) => tracing::warn!(error = %e, "cannot tell how full the disk is"),
+        }
+        // sled's thread that reclaims space ends silently on some errors.
+        if let (Ok(size), live) = (sled.size(), self.writer.live)
+            && size > LARGE.max(8 * live).max(2 * self.warned)
+        {
+            self.warned = size;
+            tracing::warn!(size, live, "sled reclaims no space; a restart rewrites the store");
+        }
+        if sled.has_blobs().unwrap_or(false) {
+            tracing::error!("sled keeps pages in files that it never syncs; a restart rewrites the store");
         }
     }
 }

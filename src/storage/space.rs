@@ -39,6 +39,11 @@ impl Gauge {
         Ok(Space { total, free, used: usage(&self.dir)?, ballast })
     }
 
+    /// The size that the ballast is to have.
+    pub fn reserve(&self) -> u64 {
+        self.size
+    }
+
     /// What is free for us.
     pub fn free(&self) -> io::Result<u64> {
         Ok(self.file_system()?.1)

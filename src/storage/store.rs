@@ -10,6 +10,7 @@ use std::io;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -127,10 +128,18 @@ impl Sled {
     pub fn has_blobs(&self) -> io::Result<bool> {
         Ok(fs::read_dir(self.dir.join("blobs"))?.next().is_some())
     }
+}
 
-    /// Keeps the Db from ever being dropped: dropping one whose disk has failed can hang.
-    pub fn leak(&self) {
-        std::mem::forget(self.db.clone());
+/// Drops a Db, or what holds one, that is no longer wanted. Dropping one whose disk has failed can
+/// hang: then it is left behind.
+pub fn discard(db: impl Send + 'static, patience: Duration) {
+    let (done, wait) = mpsc::channel();
+    let dropping = thread::Builder::new().name("sled-drop".into()).spawn(move || {
+        drop(db);
+        let _ = done.send(());
+    });
+    if dropping.is_ok() {
+        let _ = wait.recv_timeout(patience);
     }
 }
 

@@ -2,9 +2,11 @@
 
 mod crash;
 mod damage;
+mod faults;
 mod image;
 mod refusals;
 mod round_trip;
+mod speed;
 
 use super::{Boot, Configuration, Options, Refused, open};
 use std::path::Path;
