@@ -4,7 +4,7 @@ use super::acceptor::Acceptor;
 use super::candidate::Promise;
 use super::messages::{Accept, Paxos};
 use super::reads::{Asked, Reads};
-use crate::kernel::{Ballot, Config, Mutant, ProcessId, ProcessSet, Ticks, Turn};
+use crate::kernel::{Ballot, Config, Incarnation, Mutant, ProcessId, ProcessSet, Ticks, Turn};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -17,6 +17,8 @@ struct Follower {
     next: u64,
     /// The length that it acknowledged in this ballot.
     matched: u64,
+    /// The incarnation that acknowledged it.
+    matched_by: Incarnation,
     /// When it last got on, or was last asked.
     progress: Ticks,
 }
@@ -58,7 +60,7 @@ impl Leader {
         promises: BTreeMap<ProcessId, Promise>,
         now: Ticks,
     ) -> Self {
-        let fresh = Follower { synced: false, next: 0, matched: 0, progress: now };
+        let fresh = Follower { synced: false, next: 0, matched: 0, matched_by: 0, progress: now };
         let followers = config.peers().map(|p| (p, fresh)).collect();
         Self {
             config,
@@ -115,7 +117,10 @@ impl Leader {
         turn: &mut Turn,
     ) -> bool {
         let Some(follower) = self.followers.get(&from) else { return false };
-        if promise.acc == self.n && promise.len < follower.matched {
+        // Only a later incarnation can have forgotten: within one, a promise that was overtaken by
+        // acknowledgements is shorter than they are.
+        let later = promise.sess.inc > follower.matched_by;
+        if promise.acc == self.n && promise.len < follower.matched && later {
             return true;
         }
         if self.ready {
@@ -195,12 +200,11 @@ impl Leader {
         }
     }
 
-    /// A follower's durable length in this ballot.
+    /// A follower's durable length in this ballot: by which incarnation, and whether it has a gap.
     pub fn upon_accepted(
         &mut self,
         from: ProcessId,
-        len: u64,
-        gap: bool,
+        (inc, len, gap): (Incarnation, u64, bool),
         acceptor: &mut Acceptor,
         now: Ticks,
         turn: &mut Turn,
@@ -211,6 +215,7 @@ impl Leader {
         }
         if len > follower.matched {
             follower.matched = len;
+            follower.matched_by = inc;
             follower.progress = now;
         }
         follower.next = follower.next.max(follower.matched);

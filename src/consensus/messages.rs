@@ -72,6 +72,8 @@ pub enum Paxos {
     Accepted {
         /// The ballot.
         n: Ballot,
+        /// The incarnation that holds it.
+        inc: Incarnation,
         /// The length.
         len: u64,
         /// Whether an `Accept` left a gap: the leader sends again from `len`.

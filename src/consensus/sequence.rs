@@ -64,7 +64,7 @@ pub struct SequencePaxos {
     /// The greatest ballot seen anywhere.
     highest: Ballot,
     /// When this process last asked a leader for its `Prepare`.
-    asked: Ticks,
+    asked: Option<Ticks>,
     now: Ticks,
     notices: Vec<Notice>,
 }
@@ -89,7 +89,7 @@ impl SequencePaxos {
             acceptor,
             role: Role::Follower,
             voters: ProcessSet::default(),
-            asked: 0,
+            asked: None,
             now: 0,
             notices: Vec::new(),
             config,
@@ -305,12 +305,13 @@ impl SequencePaxos {
         }
         let gap = self.acceptor.extend(index, entries, turn);
         self.acceptor.decide(decided);
-        turn.send(from, &Paxos::Accepted { n, len: self.acceptor.log().len(), gap });
+        let inc = self.acceptor.incarnation();
+        turn.send(from, &Paxos::Accepted { n, inc, len: self.acceptor.log().len(), gap });
     }
 
     fn ask_prepare(&mut self, leader: ProcessId, turn: &mut Turn) {
-        if self.now - self.asked >= self.config.timing.resend || self.asked == 0 {
-            self.asked = self.now.max(1);
+        if self.asked.is_none_or(|at| self.now - at >= self.config.timing.resend) {
+            self.asked = Some(self.now);
             turn.send(leader, &Paxos::PrepareReq);
         }
     }
@@ -346,11 +347,11 @@ impl SequencePaxos {
                     self.upon_accept_sync(n, start, entries, decided, turn);
                 }
             }
-            Paxos::Accepted { n, len, gap } => {
+            Paxos::Accepted { n, inc, len, gap } => {
                 if let Role::Leader(leader) = &mut self.role
                     && leader.n == n
                 {
-                    leader.upon_accepted(from, len, gap, &mut self.acceptor, self.now, turn);
+                    leader.upon_accepted(from, (inc, len, gap), &mut self.acceptor, self.now, turn);
                     self.pump_reads(turn);
                 }
             }
@@ -488,7 +489,8 @@ impl SequencePaxos {
         }
         self.acceptor.learn_gate(end);
         self.acceptor.decide(decided);
-        turn.send(n.process, &Paxos::Accepted { n, len: self.acceptor.log().len(), gap: false });
+        let inc = self.acceptor.incarnation();
+        turn.send(n.process, &Paxos::Accepted { n, inc, len: self.acceptor.log().len(), gap: false });
     }
 
     fn upon_behind(&mut self, from: ProcessId, n: Ballot, decided: u64) {
