@@ -209,7 +209,7 @@ impl<'a> Builder<'a> {
 }
 
 /// How often a value can come to be in a register: once means that, once left, it never returns.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Origins(BTreeMap<(usize, Value), (usize, Option<usize>)>);
 
 impl Origins {

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 const WINDOW: u64 = 50_000;
 
 /// A claim that is weaker than "the partition is linearizable".
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Core<'a> {
     whole: &'a Partition,
     partition: Partition,
@@ -166,7 +166,6 @@ impl<'a> Core<'a> {
                 return true;
             }
             let under_way = step.ret.is_none_or(|ret| ret >= begin);
-            step.ret = None;
             under_way && !step.writes.is_empty()
         });
         // What they saw may have been written before.
@@ -177,12 +176,16 @@ impl<'a> Core<'a> {
     /// Does without the tests that say only what a value was not, since those forbid taking any
     /// writer away.
     fn weaken(&mut self, budget: &mut u64) {
+        self.try_replace(self.weaker(), budget);
+    }
+
+    fn weaker(&self) -> Self {
         let mut weaker = self.clone();
         weaker.partition.steps.retain_mut(|step| {
             step.guards.retain(|(_, guard)| matches!(guard, Guard::Is(_)));
             !step.guards.is_empty() || !step.writes.is_empty()
         });
-        self.try_replace(weaker, budget);
+        weaker
     }
 
     /// Takes steps away in ever smaller lumps (Zeller's delta debugging), as long as the rest is
@@ -198,13 +201,7 @@ impl<'a> Core<'a> {
                     at = end;
                     continue;
                 };
-                let mut thinner = self.clone();
-                let mut index = 0;
-                thinner.partition.steps.retain(|_| {
-                    index += 1;
-                    !gone.contains(&(index - 1))
-                });
-                if !self.try_replace(thinner, budget) {
+                if !self.try_replace(self.without(&gone), budget) {
                     at = end;
                 }
             }
@@ -213,6 +210,16 @@ impl<'a> Core<'a> {
             }
             lump = lump.div_ceil(2);
         }
+    }
+
+    fn without(&self, gone: &BTreeSet<usize>) -> Self {
+        let mut thinner = self.clone();
+        let mut index = 0;
+        thinner.partition.steps.retain(|_| {
+            index += 1;
+            !gone.contains(&(index - 1))
+        });
+        thinner
     }
 
     /// The steps with all others that may not stay without them, or `None` if writers must stay.
@@ -232,5 +239,39 @@ impl<'a> Core<'a> {
             }
         }
         Some(gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::partition::partition;
+    use super::super::{Mix, tests::World};
+    use super::*;
+
+    #[test]
+    fn no_part_of_a_linearizable_history_is_refuted() {
+        let mut thinned = 0;
+        for seed in 0..300 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let cas = rng.u32(..6);
+            let mix = Mix { put: 4, get: 6, serializable: 1, delete: rng.u32(..3), cas, txn: 0 };
+            let history = World::new(seed, 5, 1, mix, 4, 0.1).run(25);
+            let whole = &partition(&history)[0];
+            let origins = Origins::of(&whole.steps, &whole.initial);
+            let core = Core::new(whole, &origins);
+            let times = core.times(|step| Some(step.call)).into_iter().chain(core.times(|step| step.ret));
+            for time in times {
+                for part in [core.until(time), core.from(time)] {
+                    let steps = part.partition.steps.len();
+                    let some: BTreeSet<usize> = (0..steps).filter(|_| rng.u32(..5) == 0).collect();
+                    let thinner = part.with_those_who_saw(some.clone()).map(|gone| part.without(&gone));
+                    thinned += usize::from(thinner.is_some() && !some.is_empty());
+                    for claim in [Some(part.weaker()), Some(part), thinner].into_iter().flatten() {
+                        assert!(!claim.refuted(&mut 1_000_000), "seed {seed}, at {time}: {claim:?}");
+                    }
+                }
+            }
+        }
+        assert!(thinned > 1_000, "only {thinned} parts were thinned");
     }
 }
