@@ -166,6 +166,7 @@ impl<'a> Core<'a> {
                 return true;
             }
             let under_way = step.ret.is_none_or(|ret| ret >= begin);
+            step.ret = None;
             under_way && !step.writes.is_empty()
         });
         // What they saw may have been written before.
