@@ -6,7 +6,8 @@ use super::error::{Error, Halted};
 use super::handle::{Handle, Inner, REQUEST_BYTES, REQUESTS};
 use super::settings::{AutoCompaction, Settings, Texts, name};
 use super::shared::Shared;
-use super::{Node, ports, upkeep};
+use super::{Node, PARTING, ports, upkeep};
+use crate::api;
 use crate::kernel::{self, Bounds, Journal, Mutants, ProcessId, Rows};
 use crate::stack::Stack;
 use crate::storage::{self, Boot, Configuration, Gauge, SledDisk, Verdict};
@@ -18,6 +19,9 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tracing::info;
+
+/// What a request waits for a reply, beside what an election takes.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Settles how a node starts. What is not settled here is taken from what was stored at the first
 /// boot, and else has etcd's default.
@@ -309,7 +313,15 @@ impl Prepared {
                 bytes: Arc::new(Semaphore::new(REQUEST_BYTES)),
             }),
         };
-        let routes = tonic::service::Routes::default();
+        let limits = api::Limits {
+            request: self.settings.limits,
+            quota: self.settings.quota,
+            // A request outlives a change of leader.
+            patience: PATIENCE + 2 * self.settings.election(),
+            drain: PARTING,
+            ..api::Limits::default()
+        };
+        let routes = api::routes(handle.clone(), limits);
         let (leave, leaving) = watch::channel(false);
         let mut node = Node {
             handle: handle.clone(),
@@ -325,8 +337,8 @@ impl Prepared {
                 .set_nonblocking(true)
                 .and_then(|()| tokio::net::TcpListener::from_std(listener))
                 .map_err(system("listen for clients"))?;
-            let router = routes.clone().into_axum_router();
-            node.services.push(tokio::spawn(ports::serve(listener, router, leaving.clone())));
+            let told = ports::told_to(leaving.clone());
+            node.services.push(tokio::spawn(api::serve(listener, routes.clone(), limits, told)));
         }
         node.upkeep.push(tokio::spawn(upkeep::watch_space(handle.clone(), self.gauge)));
         if let Some(mode) = self.settings.compaction {
