@@ -7,7 +7,7 @@
 //! checkpoint, row by row in order; the learner stages the rows in a generation of its own, and
 //! moves to it in one batch with the last of them, so that half a snapshot is never state.
 
-use crate::kernel::{Component, Config, Message, ProcessId, RowKey, Slot, Ticks, Turn};
+use crate::kernel::{Ballot, Component, Config, Message, ProcessId, RowKey, Slot, Ticks, Turn};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,8 @@ pub enum CatchUpMessage {
         entries: Vec<Bytes>,
         /// The source's decided prefix.
         decided: u64,
+        /// What the source has promised: at or above every ballot in which they were decided.
+        prom: Ballot,
     },
     /// A piece of a snapshot.
     Chunk(Chunk),
@@ -59,6 +61,8 @@ pub struct Chunk {
     pub rows: Vec<(u64, u32, Bytes)>,
     /// Whether there are no more.
     pub last: bool,
+    /// What the source has promised.
+    pub prom: Ballot,
 }
 
 impl Message for CatchUpMessage {
@@ -101,6 +105,8 @@ pub trait Load: Sized {
 pub struct Installed<L> {
     /// The entries that it covers.
     pub applied: u64,
+    /// What its source has promised.
+    pub prom: Ballot,
     /// The state, loaded, with its rows in a generation of their own.
     pub loader: L,
 }
@@ -115,13 +121,26 @@ pub struct CatchUp<L> {
     staging: Option<Staging<L>>,
     /// The next generation that no row on disk uses.
     generation: u32,
+    /// Where this process stood when entries last arrived.
+    stood: u64,
+    abandoned: bool,
     now: Ticks,
 }
 
 impl<L: Load> CatchUp<L> {
     /// Nothing is resumed; `generation` is above that of every row on disk.
     pub fn start(config: Config, generation: u32) -> Self {
-        Self { config, source: None, asked: 0, progress: 0, staging: None, generation, now: 0 }
+        Self {
+            config,
+            source: None,
+            asked: 0,
+            progress: 0,
+            staging: None,
+            generation,
+            stood: 0,
+            abandoned: false,
+            now: 0,
+        }
     }
 
     /// Whether a snapshot is being staged: its rows must not be cleared away.
@@ -154,11 +173,20 @@ impl<L: Load> CatchUp<L> {
             return;
         }
         if now - self.progress > 4 * self.config.timing.election {
-            self.source = None;
-            self.staging = None;
+            self.end();
         } else if now - self.asked >= self.config.timing.resend {
             self.ask(decided, turn);
         }
+    }
+
+    fn end(&mut self) {
+        self.source = None;
+        self.abandoned |= self.staging.take().is_some();
+    }
+
+    /// Whether rows were staged that nobody will use: they may be cleared away.
+    pub fn take_abandoned(&mut self) -> bool {
+        std::mem::take(&mut self.abandoned)
     }
 
     /// Decided entries arrived and were learned; `decided` is where this process stands now.
@@ -166,12 +194,13 @@ impl<L: Load> CatchUp<L> {
         if self.source != Some(from) {
             return;
         }
-        self.progress = self.now;
         if decided >= theirs {
-            self.source = None;
-        } else {
+            self.end();
+        } else if decided > self.stood {
+            self.progress = self.now;
             self.ask(decided, turn);
         }
+        self.stood = decided;
     }
 
     /// A piece of a snapshot arrived. Returns the snapshot when it is complete; the layer above
@@ -183,7 +212,7 @@ impl<L: Load> CatchUp<L> {
         chunk: Chunk,
         turn: &mut Turn,
     ) -> Option<Installed<L>> {
-        let Chunk { id, at, meta, rows, last } = chunk;
+        let Chunk { id, at, meta, rows, last, prom } = chunk;
         if self.source != Some(from) || id.applied <= decided {
             return None;
         }
@@ -193,6 +222,7 @@ impl<L: Load> CatchUp<L> {
             let generation = self.generation;
             self.generation += 1;
             let loader = L::begin(&L::rebase(&meta, generation)?)?;
+            self.abandoned |= self.staging.is_some();
             self.staging = Some(Staging { id, generation, next: (0, 0), loader });
         }
         let staging = self.staging.as_mut().filter(|s| s.id == id && s.next == at)?;
@@ -204,14 +234,14 @@ impl<L: Load> CatchUp<L> {
                 self.staging = None;
                 return None;
             }
-            staging.next = (main, sub + 1);
+            staging.next = (main, sub.saturating_add(1));
         }
         if !last {
             self.ask(decided, turn);
             return None;
         }
         let done = self.staging.take()?;
-        Some(Installed { applied: done.id.applied, loader: done.loader })
+        Some(Installed { applied: done.id.applied, prom, loader: done.loader })
     }
 
     /// A snapshot was installed: go on with the entries after it.
@@ -244,8 +274,8 @@ pub type Fetch = (u64, RowKey, u64, usize);
 
 /// The process that has what another lacks.
 ///
-/// While a checkpoint is pinned no other one begins, so that its rows stay as they are. The pin
-/// ends an election timeout after it was last used.
+/// While a checkpoint is pinned its rows stay as they are, and the log keeps what follows it. The
+/// pin ends some election timeouts after it was last used.
 #[derive(Debug)]
 pub struct Source {
     config: Config,
@@ -309,13 +339,13 @@ impl Source {
     }
 
     /// The rows came from the disk: send them. No rows means that there are no more.
-    pub fn upon_rows(&mut self, number: u64, rows: Vec<(RowKey, Bytes)>, turn: &mut Turn) {
+    pub fn upon_rows(&mut self, number: u64, rows: Vec<(RowKey, Bytes)>, prom: Ballot, turn: &mut Turn) {
         let Some(pinned) = &self.pinned else { return };
         let Some(i) = self.tickets.iter().position(|t| t.number == number) else { return };
         let Ticket { to, at, .. } = self.tickets.swap_remove(i);
         let last = rows.is_empty();
         let rows = rows.into_iter().map(|(k, v)| (k.main, k.sub, v)).collect();
         let meta = (at == (0, 0)).then(|| pinned.meta.clone());
-        turn.send(to, &CatchUpMessage::Chunk(Chunk { id: pinned.id, at, meta, rows, last }));
+        turn.send(to, &CatchUpMessage::Chunk(Chunk { id: pinned.id, at, meta, rows, last, prom }));
     }
 }

@@ -29,6 +29,10 @@ pub trait StateMachine: Sized {
     /// The next piece of the checkpoint, of about `budget` bytes.
     fn checkpoint_piece(&mut self, budget: usize) -> Piece;
 
+    /// Keeps every row of the finished checkpoint as it is, or ends that: a snapshot is being read
+    /// from disk, row by row.
+    fn hold_rows(&mut self, hold: bool);
+
     /// The generation of the rows on disk.
     fn generation(&self) -> u32;
 

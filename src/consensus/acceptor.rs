@@ -192,6 +192,10 @@ impl Acceptor {
         if n > *self.prom {
             self.prom.set(n, turn);
             self.report(turn);
+        } else if let Some(session) = self.session {
+            // What it says still holds; a fresh one would refuse the answer that is on its way, and
+            // with a slow disk every answer.
+            return session;
         }
         self.sessions += 1;
         let sess = Session { inc: self.inc, number: self.sessions };
@@ -253,17 +257,37 @@ impl Acceptor {
         grew
     }
 
+    /// Promises nothing below a ballot any more, without a promise to its leader.
+    fn raise(&mut self, n: Ballot, turn: &mut Turn) {
+        if n > *self.prom {
+            self.prom.set(n, turn);
+            self.session = None;
+            self.report(turn);
+        }
+    }
+
     /// Takes over decided entries, in whatever ballot they were decided: what is decided may be
     /// learned at any time. What lies beyond them stays, since it may count in a majority of its
     /// own ballot; an `AcceptSync` on its way answers a promise that no longer tells the truth, so
     /// the session ends.
     ///
+    /// With the entries comes the promise of the process that has them, which is at or above the
+    /// ballot in which they were decided. Without it an older ballot could be told of a decided
+    /// prefix that is not a prefix of its log:
+    ///
+    /// ```text
+    /// c        leads 1, holds x ──── stands 2, i promises ──────────── Prepare(2) reaches q
+    /// r             └ stands 3: i, s promise, decides y ── q learns y ──┘ q promises 2, "1 decided"
+    /// c                                               └ adopts its own x, and takes it for decided
+    /// ```
+    ///
     /// ```text
     /// p        promises n (len 0) ──── learns [a] decided ──── AcceptSync(n, from 0, []) would
     /// leader        └ AcceptSync(n, from 0, []) ── proposes a ─────────┘ cut the decided a off
     /// ```
-    pub fn learn(&mut self, from: u64, entries: Vec<Bytes>, turn: &mut Turn) {
+    pub fn learn(&mut self, from: u64, entries: Vec<Bytes>, theirs: Ballot, turn: &mut Turn) {
         assert!(from <= self.decided, "decided entries from {from} leave a gap above {}", self.decided);
+        self.raise(theirs, turn);
         let skip = (self.decided - from) as usize;
         let new: Vec<Bytes> = entries.into_iter().skip(skip).collect();
         if new.is_empty() {
@@ -281,8 +305,9 @@ impl Acceptor {
     }
 
     /// A snapshot of the decided prefix of length `applied` was installed: the log goes on there.
-    pub fn learn_snapshot(&mut self, applied: u64, turn: &mut Turn) {
+    pub fn learn_snapshot(&mut self, applied: u64, theirs: Ballot, turn: &mut Turn) {
         assert!(applied > self.decided, "a snapshot of {applied} is behind {}", self.decided);
+        self.raise(theirs, turn);
         if applied > self.log.len() {
             self.log.reset(applied, turn);
         } else {

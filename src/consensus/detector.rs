@@ -35,6 +35,7 @@ pub struct Facts {
 #[derive(Clone, Copy, Debug, Default)]
 struct Heard {
     at: Option<Ticks>,
+    round: u64,
     ballot: Ballot,
     prom: Ballot,
     happy: bool,
@@ -104,28 +105,34 @@ impl Detector {
         turn: &mut Turn,
     ) -> Option<Ballot> {
         match message {
-            Heartbeat::Request { round, inc: _ } => {
-                if !facts.booted {
+            Heartbeat::Request { round, inc: asker } => {
+                // Who does not vote connects nobody to a majority: it is not heard.
+                if !facts.booted || !facts.votes {
                     return None;
                 }
                 let reply = Heartbeat::Reply {
                     round,
+                    asker,
                     inc: self.inc,
                     ballot: facts.ballot,
                     prom: facts.prom,
                     leader: self.trusted.unwrap_or(Ballot::ZERO),
-                    happy: self.happy && facts.votes,
+                    happy: self.happy,
                 };
                 turn.send_early([from], &reply);
                 None
             }
-            Heartbeat::Reply { round, inc: _, ballot, prom, leader: _, happy } => {
-                // A late reply tells of a state that is past, and of a link that may be gone.
-                if round + 1 < self.round || !facts.voters.contains(from) {
+            Heartbeat::Reply { round, asker, inc: _, ballot, prom, leader: _, happy } => {
+                if asker != self.inc || round > self.round || !facts.voters.contains(from) {
                     return None;
                 }
+                // A late reply says that the peer was there when it was asked, no more.
+                let at = self.now.saturating_sub((self.round - round) * self.config.timing.heartbeat);
                 let heard = self.heard.get_mut(from.index())?;
-                *heard = Heard { at: Some(self.now), ballot, prom, happy };
+                if round < heard.round {
+                    return None;
+                }
+                *heard = Heard { at: Some(at), round, ballot, prom, happy };
                 Some(prom)
             }
         }

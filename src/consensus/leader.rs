@@ -4,7 +4,7 @@ use super::acceptor::Acceptor;
 use super::candidate::Promise;
 use super::messages::{Accept, Paxos};
 use super::reads::{Asked, Reads};
-use crate::kernel::{Ballot, Config, Incarnation, Mutant, ProcessId, ProcessSet, Ticks, Turn};
+use crate::kernel::{Ballot, Config, Mutant, ProcessId, ProcessSet, Ticks, Turn};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -17,8 +17,6 @@ struct Follower {
     next: u64,
     /// The length that it acknowledged in this ballot.
     matched: u64,
-    /// The incarnation that acknowledged it.
-    matched_by: Incarnation,
     /// When it last got on, or was last asked.
     progress: Ticks,
 }
@@ -60,7 +58,7 @@ impl Leader {
         promises: BTreeMap<ProcessId, Promise>,
         now: Ticks,
     ) -> Self {
-        let fresh = Follower { synced: false, next: 0, matched: 0, matched_by: 0, progress: now };
+        let fresh = Follower { synced: false, next: 0, matched: 0, progress: now };
         let followers = config.peers().map(|p| (p, fresh)).collect();
         Self {
             config,
@@ -106,8 +104,7 @@ impl Leader {
         self.count(acceptor, turn);
     }
 
-    /// A promise, also one that comes after the election. Says whether the promiser's log is
-    /// shorter than what it had acknowledged in this ballot: it has lost its memory (rule 13).
+    /// A promise, also one that comes after the election.
     pub fn upon_promise(
         &mut self,
         from: ProcessId,
@@ -115,20 +112,12 @@ impl Leader {
         acceptor: &Acceptor,
         now: Ticks,
         turn: &mut Turn,
-    ) -> bool {
-        let Some(follower) = self.followers.get(&from) else { return false };
-        // Only a later incarnation can have forgotten: within one, a promise that was overtaken by
-        // acknowledgements is shorter than they are.
-        let later = promise.sess.inc > follower.matched_by;
-        if promise.acc == self.n && promise.len < follower.matched && later {
-            return true;
-        }
+    ) {
         if self.ready {
             self.sync(from, &promise, acceptor, now, turn);
         } else {
             self.waiting.insert(from, promise);
         }
-        false
     }
 
     /// Sends a promiser what it lacks of the leader's log (rule 5).
@@ -200,11 +189,11 @@ impl Leader {
         }
     }
 
-    /// A follower's durable length in this ballot: by which incarnation, and whether it has a gap.
+    /// A follower's durable length in this ballot, and whether it has a gap.
     pub fn upon_accepted(
         &mut self,
         from: ProcessId,
-        (inc, len, gap): (Incarnation, u64, bool),
+        (len, gap): (u64, bool),
         acceptor: &mut Acceptor,
         now: Ticks,
         turn: &mut Turn,
@@ -215,7 +204,6 @@ impl Leader {
         }
         if len > follower.matched {
             follower.matched = len;
-            follower.matched_by = inc;
             follower.progress = now;
         }
         follower.next = follower.next.max(follower.matched);
@@ -253,12 +241,6 @@ impl Leader {
     /// Time passes: whoever made no progress is asked or sent to again.
     pub fn tick(&mut self, acceptor: &Acceptor, now: Ticks, turn: &mut Turn) {
         let resend = self.config.timing.resend;
-        let prepare = Paxos::Prepare {
-            n: self.n,
-            acc: acceptor.acc(),
-            len: acceptor.log().len(),
-            decided: acceptor.decided(),
-        };
         let mut stalled = false;
         for (p, f) in &mut self.followers {
             if now - f.progress < resend {
@@ -266,7 +248,7 @@ impl Leader {
             }
             f.progress = now;
             if !f.synced {
-                turn.send(*p, &prepare);
+                turn.send(*p, &prepare(self.n, f.matched, acceptor));
             } else if f.matched < acceptor.log().len() {
                 f.next = f.matched;
                 stalled = true;
@@ -292,15 +274,8 @@ impl Leader {
 
     /// Answers a process that asks for its `Prepare`.
     pub fn upon_prepare_req(&self, from: ProcessId, acceptor: &Acceptor, turn: &mut Turn) {
-        turn.send(
-            from,
-            &Paxos::Prepare {
-                n: self.n,
-                acc: acceptor.acc(),
-                len: acceptor.log().len(),
-                decided: acceptor.decided(),
-            },
-        );
+        let acked = self.followers.get(&from).map_or(0, |f| f.matched);
+        turn.send(from, &prepare(self.n, acked, acceptor));
     }
 
     /// A read: only the newest of each process waits, since its answer serves the older ones too.
@@ -332,4 +307,9 @@ impl Leader {
         let log = acceptor.log();
         (acceptor.decided()..log.len()).filter_map(|i| log.get(i)).map(Bytes::len).sum()
     }
+}
+
+/// What a leader says to a follower that is not in step; `acked` is what it acknowledged.
+fn prepare(n: Ballot, acked: u64, acceptor: &Acceptor) -> Paxos {
+    Paxos::Prepare { n, acc: acceptor.acc(), len: acceptor.log().len(), decided: acceptor.decided(), acked }
 }

@@ -70,6 +70,9 @@ impl Members {
             warned: ProcessSet::default(),
             config,
         };
+        if members.config.damaged {
+            members.forget(Distrust::Damaged, turn);
+        }
         members.settle(turn);
         members.hello(members.config.peers().collect(), true, None, turn);
         Ok(members)
@@ -110,13 +113,21 @@ impl Members {
         if !enough && self.distrust.is_none() && now - self.hello_at >= self.config.timing.resend {
             self.hello_at = now;
             self.hello(self.config.peers().collect(), true, None, turn);
+        } else if !self.strangers.is_empty() && now - self.hello_at >= self.config.timing.election {
+            // What made it a stranger may have been a hello from before the cluster formed.
+            self.hello_at = now;
+            self.hello(
+                self.config.peers().filter(|p| self.strangers.contains(*p)).collect(),
+                true,
+                None,
+                turn,
+            );
         }
     }
 
-    /// A peer has forgotten what it had acknowledged.
-    pub fn upon_forgot(&mut self, peer: ProcessId, turn: &mut Turn) {
-        let (_, boot) = self.recorded[peer.index()];
-        turn.send(peer, &Membership::Amnesia { boot, reason: Distrust::Forgot });
+    /// This process has forgotten what it had acknowledged.
+    pub fn upon_forgot(&mut self, turn: &mut Turn) {
+        self.forget(Distrust::Forgot, turn);
     }
 
     fn hello(&self, to: Vec<ProcessId>, ask: bool, ack: Option<u64>, turn: &mut Turn) {

@@ -29,6 +29,8 @@ pub enum Paxos {
         len: u64,
         /// Its decided prefix.
         decided: u64,
+        /// What the receiver has acknowledged in `n`, by which it sees whether it still has it.
+        acked: u64,
     },
     /// The promise to accept nothing below `n`, with what the candidate lacks.
     Promise {
@@ -72,8 +74,6 @@ pub enum Paxos {
     Accepted {
         /// The ballot.
         n: Ballot,
-        /// The incarnation that holds it.
-        inc: Incarnation,
         /// The length.
         len: u64,
         /// Whether an `Accept` left a gap: the leader sends again from `len`.
@@ -225,6 +225,8 @@ pub enum Heartbeat {
     Reply {
         /// The round that it answers.
         round: u64,
+        /// The incarnation that asked.
+        asker: Incarnation,
         /// The incarnation that answers.
         inc: Incarnation,
         /// The ballot in which it leads or stands; zero if it does neither.

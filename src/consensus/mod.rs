@@ -12,6 +12,8 @@ mod members;
 mod messages;
 mod reads;
 mod sequence;
+#[cfg(test)]
+mod tests;
 
 pub use acceptor::Gate;
 pub use detector::{Detector, Facts};

@@ -39,11 +39,8 @@ pub enum Notice {
     },
     /// A leader gave its leadership to this process.
     MayStand,
-    /// A process has forgotten what it had acknowledged.
-    Forgot {
-        /// Which one.
-        process: ProcessId,
-    },
+    /// This process has forgotten what it had acknowledged.
+    Forgot,
 }
 
 #[derive(Debug)]
@@ -225,6 +222,7 @@ impl SequencePaxos {
             acc: self.acceptor.acc(),
             len: self.acceptor.log().len(),
             decided: self.acceptor.decided(),
+            acked: 0,
         };
         turn.send_all(self.config.peers().filter(|p| !except.contains(*p)), &prepare);
     }
@@ -270,17 +268,19 @@ impl SequencePaxos {
         matches!(&self.role, Role::Leader(l) if l.leaving.is_some())
     }
 
-    /// Decided entries from another process (any ballot).
-    pub fn learn(&mut self, from: u64, entries: Vec<Bytes>, turn: &mut Turn) {
+    /// Decided entries from another process that has promised `theirs` (any ballot).
+    pub fn learn(&mut self, from: u64, entries: Vec<Bytes>, theirs: Ballot, turn: &mut Turn) {
+        self.highest = self.highest.max(theirs);
         if matches!(self.role, Role::Follower) && from <= self.acceptor.decided() {
-            self.acceptor.learn(from, entries, turn);
+            self.acceptor.learn(from, entries, theirs, turn);
         }
     }
 
     /// A snapshot of the decided prefix was installed.
-    pub fn learn_snapshot(&mut self, applied: u64, turn: &mut Turn) {
+    pub fn learn_snapshot(&mut self, applied: u64, theirs: Ballot, turn: &mut Turn) {
+        self.highest = self.highest.max(theirs);
         self.role = Role::Follower;
-        self.acceptor.learn_snapshot(applied, turn);
+        self.acceptor.learn_snapshot(applied, theirs, turn);
     }
 
     /// Drops entries that a finished checkpoint covers.
@@ -305,8 +305,7 @@ impl SequencePaxos {
         }
         let gap = self.acceptor.extend(index, entries, turn);
         self.acceptor.decide(decided);
-        let inc = self.acceptor.incarnation();
-        turn.send(from, &Paxos::Accepted { n, inc, len: self.acceptor.log().len(), gap });
+        turn.send(from, &Paxos::Accepted { n, len: self.acceptor.log().len(), gap });
     }
 
     fn ask_prepare(&mut self, leader: ProcessId, turn: &mut Turn) {
@@ -332,7 +331,13 @@ impl SequencePaxos {
                 Role::Leader(leader) => leader.upon_prepare_req(from, &self.acceptor, turn),
                 Role::Candidate(_) | Role::Follower => {}
             },
-            Paxos::Prepare { n, acc, len, decided } => self.upon_prepare(from, n, (acc, len, decided), turn),
+            Paxos::Prepare { n, acc, len, decided, acked } => {
+                if self.has_forgotten(n, acked) {
+                    self.notices.push(Notice::Forgot);
+                } else {
+                    self.upon_prepare(from, n, (acc, len, decided), turn);
+                }
+            }
             Paxos::Promise { n, sess, acc, len, decided, from: start, suffix } => {
                 let promise = Promise { sess, acc, len, decided, from: start, suffix };
                 self.upon_promise(from, n, promise, turn);
@@ -347,11 +352,11 @@ impl SequencePaxos {
                     self.upon_accept_sync(n, start, entries, decided, turn);
                 }
             }
-            Paxos::Accepted { n, inc, len, gap } => {
+            Paxos::Accepted { n, len, gap } => {
                 if let Role::Leader(leader) = &mut self.role
                     && leader.n == n
                 {
-                    leader.upon_accepted(from, (inc, len, gap), &mut self.acceptor, self.now, turn);
+                    leader.upon_accepted(from, (len, gap), &mut self.acceptor, self.now, turn);
                     self.pump_reads(turn);
                 }
             }
@@ -404,6 +409,15 @@ impl SequencePaxos {
         self.try_adopt(turn);
     }
 
+    /// Whether this process has lost what it had acknowledged in ballot `n` (rule 13): while accRnd
+    /// is n, the durable length never shrinks, and neither promise nor accRnd ever does.
+    fn has_forgotten(&self, n: Ballot, acked: u64) -> bool {
+        acked > 0
+            && (self.acceptor.prom() < n
+                || self.acceptor.acc() < n
+                || (self.acceptor.acc() == n && self.acceptor.log().len() < acked))
+    }
+
     /// Rule 3.
     fn upon_prepare(&mut self, from: ProcessId, n: Ballot, theirs: (Ballot, u64, u64), turn: &mut Turn) {
         if n.process != from {
@@ -444,9 +458,7 @@ impl SequencePaxos {
                 self.try_adopt(turn);
             }
             Role::Leader(leader) if leader.n == n => {
-                if leader.upon_promise(from, promise, &self.acceptor, self.now, turn) {
-                    self.notices.push(Notice::Forgot { process: from });
-                }
+                leader.upon_promise(from, promise, &self.acceptor, self.now, turn);
             }
             Role::Candidate(_) | Role::Leader(_) | Role::Follower => {}
         }
@@ -489,8 +501,7 @@ impl SequencePaxos {
         }
         self.acceptor.learn_gate(end);
         self.acceptor.decide(decided);
-        let inc = self.acceptor.incarnation();
-        turn.send(n.process, &Paxos::Accepted { n, inc, len: self.acceptor.log().len(), gap: false });
+        turn.send(n.process, &Paxos::Accepted { n, len: self.acceptor.log().len(), gap: false });
     }
 
     fn upon_behind(&mut self, from: ProcessId, n: Ballot, decided: u64) {

@@ -38,6 +38,10 @@ impl StateMachine for Machine {
         }
     }
 
+    fn hold_rows(&mut self, hold: bool) {
+        Machine::hold_rows(self, hold);
+    }
+
     fn generation(&self) -> u32 {
         Machine::generation(self)
     }

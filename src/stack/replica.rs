@@ -213,7 +213,7 @@ impl<M: StateMachine> Stack<M> {
             }
             Event::Rows { ticket, rows } => {
                 if let Some(rows) = rows {
-                    self.source.upon_rows(ticket, rows, turn);
+                    self.source.upon_rows(ticket, rows, self.paxos.prom(), turn);
                 }
             }
         }
@@ -277,8 +277,8 @@ impl<M: StateMachine> Stack<M> {
     fn upon_catch_up(&mut self, from: ProcessId, message: CatchUpMessage, turn: &mut Turn, up: Out<'_, M>) {
         match message {
             CatchUpMessage::Ask { from: asked, snapshot } => self.give(from, asked, snapshot, turn, up),
-            CatchUpMessage::Entries { from: first, entries, decided } => {
-                self.paxos.learn(first, entries, turn);
+            CatchUpMessage::Entries { from: first, entries, decided, prom } => {
+                self.paxos.learn(first, entries, prom, turn);
                 self.learner_gate(decided);
                 self.catch_up.upon_entries(from, self.paxos.decided(), decided, turn);
             }
@@ -312,7 +312,10 @@ impl<M: StateMachine> Stack<M> {
             let bounds = &self.config.bounds;
             let count = bounds.frame_entries.min(decided.saturating_sub(asked) as usize);
             let entries = log.read(asked, count, bounds.frame_bytes);
-            turn.send(to, &CatchUpMessage::Entries { from: asked, entries, decided });
+            turn.send(
+                to,
+                &CatchUpMessage::Entries { from: asked, entries, decided, prom: self.paxos.prom() },
+            );
             return;
         }
         if !self.source.pins() {
@@ -322,6 +325,7 @@ impl<M: StateMachine> Stack<M> {
             };
             let end = M::checkpoint_end(&last.machine);
             self.source.pin(last.applied, last.generation, end, last.encode());
+            self.machine.hold_rows(true);
         }
         if let Some((ticket, from, end, max_bytes)) = self.source.upon_ask(to, snapshot) {
             up.expose(Indication::Fetch { ticket, from, end, max_bytes });
@@ -330,7 +334,7 @@ impl<M: StateMachine> Stack<M> {
 
     /// Moves to a snapshot, all in this turn.
     fn install(&mut self, snapshot: Installed<ReplicaLoader<M::Loader>>, turn: &mut Turn, up: Out<'_, M>) {
-        let Installed { applied, loader } = snapshot;
+        let Installed { applied, prom, loader } = snapshot;
         let ReplicaLoader { meta, machine } = loader;
         if applied <= self.paxos.decided() || meta.applied != applied {
             return;
@@ -347,7 +351,7 @@ impl<M: StateMachine> Stack<M> {
         self.checkpoints.install(meta, turn);
         self.source.unpin();
         self.sweeps = SWEEPS_AFTER_SNAPSHOT;
-        self.paxos.learn_snapshot(applied, turn);
+        self.paxos.learn_snapshot(applied, prom, turn);
         self.catch_up.upon_installed(self.paxos.decided(), turn);
         let (filter, me) = (&self.filter, self.config.me);
         for request in self.total_order.take_done(|inc, seq| filter.is_done(me, inc, seq)) {
@@ -383,6 +387,10 @@ impl<M: StateMachine> Stack<M> {
             self.catch_up.begin(leader.process, self.paxos.decided(), turn);
         }
         self.source.tick(self.now);
+        self.machine.hold_rows(self.source.pins());
+        if self.catch_up.take_abandoned() {
+            self.sweeps = SWEEPS_AFTER_SNAPSHOT;
+        }
         self.machine.maintain();
         self.checkpoint(turn);
     }
@@ -392,11 +400,12 @@ impl<M: StateMachine> Stack<M> {
         if self.checkpoints.is_writing() {
             if self.checkpoints.step(&mut self.machine, turn) {
                 let applied = self.checkpoints.applied();
-                let before = applied.saturating_sub(self.config.bounds.tail_entries);
+                let tail = applied.saturating_sub(self.config.bounds.tail_entries);
+                let before = tail.min(self.source.pinned_applied().unwrap_or(tail));
                 self.paxos.trim(before.max(self.paxos.log().first()), turn);
                 tracing::debug!(process = %self.config.me, applied, "finished a checkpoint");
             }
-        } else if self.checkpoints.is_due(self.applied) && !self.source.pins() {
+        } else if self.checkpoints.is_due(self.applied) {
             self.checkpoints.begin(&mut self.machine, self.applied, &self.filter);
         } else if self.sweeps > 0 && !self.catch_up.is_staging() && !self.source.pins() {
             turn.drop_other_generations(self.machine.generation(), SWEEP_ROWS);
@@ -430,8 +439,10 @@ impl<M: StateMachine> Stack<M> {
         let replies = self.apply();
         self.publish(up);
         replies.into_iter().for_each(|(request, reply)| up.expose(Indication::Reply { request, reply }));
-        for request in self.reads.take_ready(self.published.unwrap_or(0)) {
-            up.expose(Indication::Readable { request });
+        if let Some(published) = self.published {
+            for request in self.reads.take_ready(published) {
+                up.expose(Indication::Readable { request });
+            }
         }
         if self.leaving && !self.paxos.is_leaving() {
             self.leaving = false;
@@ -450,7 +461,7 @@ impl<M: StateMachine> Stack<M> {
             }
             Notice::Behind { source } => self.catch_up.begin(source, self.paxos.decided(), turn),
             Notice::MayStand => self.paxos.stand(turn),
-            Notice::Forgot { process } => self.members.upon_forgot(process, turn),
+            Notice::Forgot => self.members.upon_forgot(turn),
         }
     }
 

@@ -72,6 +72,8 @@ impl StateMachine for Notes {
         Piece { puts, deletes: Vec::new(), finished: Some(encode(self.generation, self.saved)) }
     }
 
+    fn hold_rows(&mut self, _hold: bool) {}
+
     fn generation(&self) -> u32 {
         self.generation
     }
@@ -134,6 +136,7 @@ impl Disk for Memory {
 type Up = Indication<usize, Vec<Bytes>>;
 
 struct Process {
+    flight: Option<(crate::kernel::Commit, u64)>,
     config: Config,
     stack: Option<(Stack<Notes>, Journal<Up>)>,
     disk: Memory,
@@ -147,6 +150,8 @@ struct World {
     processes: Vec<Process>,
     wires: VecDeque<(ProcessId, Outgoing)>,
     cut: Vec<(u8, u8)>,
+    sync: u64,
+    clock: u64,
 }
 
 impl World {
@@ -163,6 +168,7 @@ impl World {
             mutants: Mutants::default(),
         };
         let process = |me| Process {
+            flight: None,
             config: config(me),
             stack: None,
             disk: Memory::default(),
@@ -171,7 +177,7 @@ impl World {
             view: None,
         };
         let processes = (0..n as u8).map(process).collect();
-        let mut world = Self { processes, wires: VecDeque::new(), cut: Vec::new() };
+        let mut world = Self { processes, wires: VecDeque::new(), cut: Vec::new(), sync: 0, clock: 0 };
         (0..n).for_each(|i| world.boot(i));
         world
     }
@@ -188,6 +194,7 @@ impl World {
 
     fn crash(&mut self, i: usize) {
         self.processes[i].stack = None;
+        self.processes[i].flight = None;
         self.processes[i].view = None;
         self.wires.retain(|(_, out)| out.to.index() != i);
     }
@@ -196,7 +203,11 @@ impl World {
         let process = &mut self.processes[i];
         let (_, journal) = process.stack.as_mut().unwrap();
         let mut later = Release::default();
-        if let Some(commit) = journal.next_commit() {
+        if self.sync > 0 {
+            if let Some(commit) = journal.next_commit() {
+                process.flight = Some((commit, self.clock + self.sync));
+            }
+        } else if let Some(commit) = journal.next_commit() {
             later = journal.synced(commit.run(&mut process.disk).unwrap());
         }
         release.frames.extend(later.frames);
@@ -232,6 +243,16 @@ impl World {
 
     fn run(&mut self, ticks: usize) {
         for _ in 0..ticks {
+            self.clock += 1;
+            for i in 0..self.processes.len() {
+                if self.processes[i].flight.as_ref().is_some_and(|f| f.1 <= self.clock) {
+                    let process = &mut self.processes[i];
+                    let (commit, _) = process.flight.take().unwrap();
+                    let done = commit.run(&mut process.disk).unwrap();
+                    let release = process.stack.as_mut().unwrap().1.synced(done);
+                    self.release(i, release);
+                }
+            }
             (0..self.processes.len()).for_each(|i| self.upon(i, vec![Event::Tick]));
             while let Some((from, Outgoing { to, frame })) = self.wires.pop_front() {
                 if self.cut.contains(&(from.0, to.0)) || self.cut.contains(&(to.0, from.0)) {
@@ -375,4 +396,115 @@ fn a_leader_stays_while_nothing_fails() {
         let (stack, _) = process.stack.as_ref().unwrap();
         assert_eq!(stack.status().promised, ballot);
     }
+}
+
+#[test]
+fn a_slow_disk_lets_a_restarted_follower_serve() {
+    for sync in [1, 10, 20, 35, 50, 70] {
+        let mut world = World::new(3);
+        for i in 0..3 {
+            world.crash(i);
+            world.processes[i].config.timing = Timing::default();
+            world.processes[i].config.bounds = Bounds::default();
+            world.boot(i);
+        }
+        world.run(400);
+        let leader = world.leader().unwrap();
+        world.sync = sync;
+        let f = (leader + 1) % 3;
+        let mut request = 0;
+        let mut load = |world: &mut World, ticks| {
+            for _ in 0..ticks {
+                request += 1;
+                world.execute(leader, request);
+                world.run(1);
+            }
+        };
+        load(&mut world, 200);
+        let ballot = world.processes[leader].stack.as_ref().unwrap().0.status().promised;
+        world.crash(f);
+        load(&mut world, 300);
+        world.boot(f);
+        load(&mut world, 3000);
+        let status = world.processes[f].stack.as_ref().unwrap().0.status();
+        let now = world.processes[leader].stack.as_ref().unwrap().0.status();
+        assert_eq!(now.promised, ballot, "nothing happened to the leader");
+        assert!(
+            status.serving,
+            "a sync takes {sync} ticks, the leader has decided {}: {status:?}",
+            now.decided
+        );
+    }
+}
+
+#[test]
+fn a_learner_does_not_keep_a_leader_without_a_quorum() {
+    let mut world = World::new(5);
+    world.run(40);
+    let leader = world.leader().unwrap();
+    let others: Vec<usize> = (0..5).filter(|i| *i != leader).collect();
+    let [f, a, b, c] = others[..] else { panic!() };
+    let old = world.processes[f].disk.0.clone();
+    world.crash(f);
+    world.boot(f);
+    world.run(60);
+    world.crash(f);
+    world.processes[f].disk = Memory(old);
+    world.boot(f);
+    world.run(60);
+    assert!(matches!(world.processes[f].stack.as_ref().unwrap().0.status().role, Role::Learner(_)));
+    assert_eq!(world.leader(), Some(leader));
+    world.cut = vec![(leader as u8, b as u8), (leader as u8, c as u8)];
+    world.run(400);
+    world.execute(a, 1);
+    world.run(600);
+    assert_eq!(
+        world.processes[a].replies.get(&1),
+        Some(&Ok(1)),
+        "a, b and c are a connected majority that votes"
+    );
+}
+
+#[test]
+fn a_damaged_replica_is_a_learner_from_the_start() {
+    let mut world = World::new(3);
+    world.run(40);
+    world.crash(0);
+    world.processes[0].disk = Memory::default();
+    world.processes[0].config.damaged = true;
+    world.cut = vec![(0, 1), (0, 2)];
+    world.boot(0);
+    world.run(10);
+    let role = world.processes[0].stack.as_ref().unwrap().0.status().role;
+    assert!(matches!(role, Role::Learner(_)), "{role:?}");
+}
+
+#[test]
+fn a_read_is_readable_only_with_a_view() {
+    // Nothing is decided; a follower that has just booted has no view yet.
+    let mut world = World::new(3);
+    world.run(40);
+    let leader = world.leader().unwrap();
+    let f = (leader + 1) % 3;
+    world.crash(f);
+    world.boot(f);
+    for i in 0..40 {
+        world.upon(f, vec![Event::Read { request: 100 + i, patience: 100 }]);
+        // Step frame by frame.
+        (0..3).for_each(|i| world.upon(i, vec![Event::Tick]));
+        // The consensus frames are late: they are held back.
+        let mut held = VecDeque::new();
+        while let Some((from, Outgoing { to, frame })) = world.wires.pop_front() {
+            let opened = Opened::check(frame.bytes().clone()).unwrap();
+            let sync = opened.component() == crate::kernel::Component::Consensus && opened.kind() == 5;
+            if sync {
+                held.push_back((from, Outgoing { to, frame }));
+                continue;
+            }
+            world.upon(to.index(), vec![Event::Frame { from, frame: opened }]);
+        }
+        drop(held);
+    }
+    let p = &world.processes[f];
+    assert!(p.view.is_some() || p.readable.is_empty(), "readable {:?} without any view", p.readable);
 }

@@ -1,0 +1,163 @@
+//! Sequence Paxos by itself: executions that a reviewer once broke it with.
+
+use super::*;
+use crate::kernel::*;
+use bytes::Bytes;
+
+struct Null;
+impl Disk for Null {
+    fn commit(&mut self, _: &Batch) -> Result<(), DiskError> {
+        Ok(())
+    }
+}
+
+struct Net {
+    nodes: Vec<(SequencePaxos, Journal<()>)>,
+    wires: Vec<(usize, usize, Opened)>,
+}
+
+impl Net {
+    fn new(n: usize) -> Self {
+        let config = |me: u8| Config {
+            me: ProcessId(me),
+            processes: n,
+            configuration: 7,
+            disk: 1,
+            boot: 1,
+            damaged: false,
+            timing: Timing::default(),
+            bounds: Bounds::default(),
+            mutants: Mutants::default(),
+        };
+        let node = |me: u8| {
+            let mut paxos = SequencePaxos::start(config(me), 1, &Stored::default(), 0).unwrap();
+            paxos.set_voters(config(me).members().collect());
+            (paxos, Journal::new(Mutants::default()))
+        };
+        Self { nodes: (0..n as u8).map(node).collect(), wires: Vec::new() }
+    }
+
+    fn act(&mut self, i: usize, f: impl FnOnce(&mut SequencePaxos, &mut Turn)) {
+        let (paxos, journal) = &mut self.nodes[i];
+        let ((), release) = journal.turn(|turn, _| f(paxos, turn));
+        let mut frames = release.frames;
+        if let Some(commit) = journal.next_commit() {
+            frames.extend(journal.synced(commit.run(&mut Null).unwrap()).frames);
+        }
+        for frame in frames {
+            let Outgoing { to, frame } = frame.into_inner();
+            let opened = Opened::check(frame.bytes().clone()).unwrap();
+            if to.index() == i {
+                self.receive(i, i, opened);
+            } else {
+                self.wires.push((i, to.index(), opened));
+            }
+        }
+    }
+
+    fn receive(&mut self, from: usize, to: usize, frame: Opened) {
+        let from = ProcessId(from as u8);
+        self.act(to, |p, turn| match frame.component() {
+            Component::Proposal => p.upon_accept(from, frame.message().unwrap(), turn),
+            _ => p.upon(from, frame.message().unwrap(), turn),
+        });
+    }
+
+    /// Delivers what is on the way from one to another now, as far as it is of these kinds.
+    fn deliver(&mut self, from: usize, to: usize) {
+        let (now, later) =
+            std::mem::take(&mut self.wires).into_iter().partition(|w| (w.0, w.1) == (from, to));
+        self.wires = later;
+        let now: Vec<(usize, usize, Opened)> = now;
+        now.into_iter().for_each(|(f, t, frame)| self.receive(f, t, frame));
+    }
+
+    fn take(&mut self, from: usize, to: usize) -> Vec<Opened> {
+        let (now, later): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.wires).into_iter().partition(|w| (w.0, w.1) == (from, to));
+        self.wires = later;
+        now.into_iter().map(|w| w.2).collect()
+    }
+
+    fn decided(&self, i: usize) -> Vec<Bytes> {
+        let p = &self.nodes[i].0;
+        p.log().read(0, p.decided() as usize, usize::MAX)
+    }
+}
+
+#[test]
+fn prefix_agreement_with_a_learner_that_promises_an_old_ballot() {
+    let (c, q, i, r, s) = (0, 1, 2, 3, 4);
+    let mut net = Net::new(5);
+    // c leads, and nobody hears of its x.
+    net.act(c, |p, t| p.stand(t));
+    for p in [i, s] {
+        net.deliver(c, p);
+        net.deliver(p, c);
+    }
+    assert!(net.nodes[c].0.leads());
+    net.act(c, |p, t| p.propose(vec![Bytes::from_static(b"x")], t));
+    net.wires.clear();
+    // q stands, only c hears of it. c stands again; i promises; the Prepare to q is slow.
+    net.act(q, |p, t| p.stand(t));
+    net.deliver(q, c);
+    net.wires.clear();
+    assert!(!net.nodes[c].0.leads());
+    net.act(c, |p, t| p.stand(t));
+    let slow = net.take(c, q);
+    net.deliver(c, i);
+    net.deliver(i, c);
+    net.wires.clear();
+    // r leads in a higher ballot with i and s, and decides y.
+    net.act(r, |p, t| p.stand(t));
+    net.deliver(r, i);
+    net.deliver(i, r);
+    net.act(r, |p, t| p.stand(t));
+    for p in [i, s] {
+        net.deliver(r, p);
+        net.deliver(p, r);
+    }
+    assert!(net.nodes[r].0.leads());
+    net.act(r, |p, t| p.propose(vec![Bytes::from_static(b"y")], t));
+    for p in [i, s] {
+        net.deliver(r, p);
+        net.deliver(p, r);
+    }
+    assert_eq!(net.decided(r), [Bytes::from_static(b"y")]);
+    // q, which is catching up from r, learns it. Then c's Prepare arrives.
+    let (y, theirs) = (net.decided(r), net.nodes[r].0.prom());
+    net.act(q, |p, t| p.tick(200, None, ProcessSet::default(), t));
+    net.wires.clear();
+    net.act(q, |p, t| p.learn(0, y, theirs, t));
+    for frame in slow {
+        net.receive(c, q, frame);
+    }
+    net.deliver(q, c);
+    assert!(net.decided(c).is_empty() || net.decided(c) == net.decided(r), "prefix agreement");
+}
+
+#[test]
+fn a_late_promise_is_not_amnesia() {
+    let mut net = Net::new(3);
+    net.act(0, |p, t| p.stand(t));
+    net.deliver(0, 1);
+    net.deliver(1, 0);
+    assert!(net.nodes[0].0.leads());
+    let sync = net.take(0, 1);
+    // The proposal overtakes the AcceptSync, as it may: the follower asks for a Prepare.
+    net.act(0, |p, t| p.propose(vec![Bytes::from_static(b"a")], t));
+    net.deliver(0, 1);
+    sync.into_iter().for_each(|f| net.receive(0, 1, f));
+    net.deliver(1, 0); // PrepareReq, Accepted(0)
+    net.deliver(0, 1); // Prepare
+    let promise = net.take(1, 0); // Promise(acc = n, len = 0), in the window
+    net.act(0, |p, t| p.propose(vec![Bytes::from_static(b"b")], t));
+    net.deliver(0, 1); // a gap
+    net.deliver(1, 0);
+    net.deliver(0, 1); // again from 0
+    net.deliver(1, 0); // Accepted(2), in its slot, overtakes the promise
+    assert_eq!(net.nodes[0].0.decided(), 2);
+    promise.into_iter().for_each(|f| net.receive(1, 0, f));
+    let notices = net.nodes[0].0.take_notices();
+    assert!(!notices.iter().any(|n| matches!(n, Notice::Forgot)), "{notices:?}");
+}
