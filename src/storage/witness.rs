@@ -223,3 +223,64 @@ impl Shared {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(w: u64) -> Mark {
+        Mark { w, chain: w * 3 }
+    }
+
+    fn seen(path: &Path) -> Testimony {
+        read(path).unwrap().unwrap().unwrap()
+    }
+
+    /// Commit 10 is a vote, and 11 is skipped: by parity, 12 would overwrite 10, and a torn write
+    /// would leave only 9, from before the vote.
+    #[test]
+    fn a_torn_write_never_leaves_only_a_mark_from_before_a_vote() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("witness");
+        create(&path, 1, mark(0), &Steps::default()).unwrap();
+        let witness = Witness::open(&path, 1, &Steps::default()).unwrap();
+        for w in [9, 10, 12] {
+            let before = std::fs::read(&path).unwrap();
+            let known = seen(&path).mark;
+            witness.write(mark(w)).unwrap();
+            let after = std::fs::read(&path).unwrap();
+            let changed: Vec<usize> = (0..after.len()).filter(|i| before[*i] != after[*i]).collect();
+            for torn in 1..changed.len() {
+                let mut bytes = before.clone();
+                changed[..torn].iter().for_each(|i| bytes[*i] = after[*i]);
+                let found = testimony(&bytes).unwrap();
+                assert_eq!(found, Testimony { disk: 1, mark: known, torn: true }, "{torn} bytes of mark {w}");
+            }
+            assert_eq!(seen(&path), Testimony { disk: 1, mark: mark(w), torn: false });
+        }
+    }
+
+    #[test]
+    fn a_torn_slot_is_the_next_to_be_written() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("witness");
+        create(&path, 1, mark(5), &Steps::default()).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[PAGE + 20] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(seen(&path).torn);
+        Witness::open(&path, 1, &Steps::default()).unwrap().write(mark(6)).unwrap();
+        assert_eq!(seen(&path), Testimony { disk: 1, mark: mark(6), torn: false });
+    }
+
+    #[test]
+    fn what_was_noted_is_written_soon_and_the_last_note_before_the_end() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("witness");
+        create(&path, 1, mark(0), &Steps::default()).unwrap();
+        let witness = Witness::open(&path, 1, &Steps::default()).unwrap();
+        (1..=50).for_each(|w| witness.note(mark(w)).unwrap());
+        drop(witness);
+        assert_eq!(seen(&path).mark, mark(50));
+    }
+}

@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod faults;
+mod golden;
 mod image;
 mod refusals;
 mod round_trip;
