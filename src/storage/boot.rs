@@ -126,7 +126,16 @@ fn survey(dir: &Path) -> Result<Found, Refused> {
     }
     let file = dir.join("identity");
     match Identity::read(&file).map_err(io)? {
-        Some(Ok(identity)) => return Ok(Found::Store(Box::new(identity))),
+        Some(Ok(identity)) => {
+            // Whatever else a newer program wrote is refused before anything is touched.
+            if let Some(Err(text::Unreadable::Newer(found))) = generation::current(dir).map_err(io)? {
+                return Err(newer(dir, found));
+            }
+            if let Some(Err(Unreadable::Newer(found))) = witness::read(&dir.join("witness")).map_err(io)? {
+                return Err(newer(dir, found.into()));
+            }
+            return Ok(Found::Store(Box::new(identity)));
+        }
         Some(Err(text::Unreadable::Damaged(reason))) => {
             return Err(Refused::IdentityDamaged { path: file, reason });
         }

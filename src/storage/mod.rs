@@ -12,8 +12,8 @@
 //! ```
 //!
 //! What sled 0.34.7 promises, and what it really does, are two things. Its `flush` is no fsync;
-//! it panics, hangs, and silently drops what it cannot read. So [`store`] syncs for it, [`load`]
-//! checks everything that is read back, and [`witness`] knows when too little is.
+//! it panics, hangs, and silently drops what it cannot read. So `store` syncs for it, `load`
+//! checks everything that is read back, and `witness` knows when too little is.
 
 mod boot;
 mod codec;

@@ -53,16 +53,16 @@ fn a_directory_in_use_is_refused_with_the_process_that_holds_it() {
 
 #[test]
 fn a_directory_of_a_newer_format_is_refused() {
-    let tmp = tempfile::tempdir().unwrap();
-    let dir = tmp.path().join("data");
-    drop(boot(&dir));
-    let text = fs::read_to_string(dir.join("identity")).unwrap();
-    let body = text.replace("format 1", "format 2");
-    let body = &body[..body.rfind("crc32").unwrap()];
-    fs::write(dir.join("identity"), format!("{body}crc32 {:08x}\n", crc32fast::hash(body.as_bytes())))
-        .unwrap();
-    let line = refused(tmp.path(), &dir, &configuration());
-    assert!(line.contains("format 2, and this program knows only up to 1"), "{line}");
+    for file in ["identity", "CURRENT"] {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = tmp.path().join("data");
+        drop(boot(&dir));
+        let text = fs::read_to_string(dir.join(file)).unwrap().replace("format 1", "format 2");
+        let body = &text[..text.rfind("crc32").unwrap()];
+        fs::write(dir.join(file), format!("{body}crc32 {:08x}\n", crc32fast::hash(body.as_bytes()))).unwrap();
+        let line = refused(tmp.path(), &dir, &configuration());
+        assert!(line.contains("format 2, and this program knows only up to 1"), "{file}: {line}");
+    }
 }
 
 #[test]
