@@ -2,6 +2,7 @@
 //!
 //! To add one: a file with its arguments and a `run`, and a variant of `Command`.
 
+mod cluster;
 mod compact;
 mod completions;
 mod connection;
@@ -61,6 +62,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::Serve>),
+    Cluster(cluster::Cluster),
     Put(put::Put),
     Get(get::Get),
     Del(del::Del),
@@ -143,6 +145,7 @@ impl Cli {
         let Self { connection, command } = self;
         let result = match command {
             Command::Serve(command) => command.run(),
+            Command::Cluster(command) => command.run(),
             Command::Put(command) => command.run(connection),
             Command::Get(command) => command.run(connection),
             Command::Del(command) => command.run(connection),

@@ -121,7 +121,7 @@ impl Serve {
             node = self.builder().start() => node.map_err(failure)?,
             _ = told() => return Ok(()), // nothing has begun
         };
-        announce(&node)?;
+        announce(&node);
         let halted = {
             let ready = pin!(node.handle().serving());
             let mut ready = Some(ready);
@@ -190,10 +190,10 @@ fn failure(error: Error) -> Failure {
 }
 
 /// Says where the node listens, for people and for scripts, and warns of what is open to the world.
-fn announce(node: &Node) -> Result<(), Failure> {
+fn announce(node: &Node) {
     for (purpose, addresses) in [("client", node.client_addresses()), ("peer", node.peer_addresses())] {
         for address in addresses {
-            output::line(format_args!("{purpose} {address}"))?;
+            let _ = output::line(format_args!("{purpose} {address}")); // nobody may read it
             info!(%address, "listens for {purpose}s");
         }
         if let Some(open) = addresses.iter().find(|a: &&Address| !a.is_loopback()) {
@@ -204,7 +204,6 @@ fn announce(node: &Node) -> Result<(), Failure> {
             );
         }
     }
-    Ok(())
 }
 
 /// Logs go to standard error, from this level on, in colour where a person looks.

@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tracing::info;
 
-/// What a request waits for a reply, beside what an election takes.
+/// How long a request waits for the log, beside the time that it takes to find another leader.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Settles how a node starts. What is not settled here is taken from what was stored at the first
@@ -316,8 +316,9 @@ impl Prepared {
         let limits = api::Limits {
             request: self.settings.limits,
             quota: self.settings.quota,
-            // A request outlives a change of leader.
             patience: PATIENCE + 2 * self.settings.election(),
+            requests: REQUESTS,
+            request_bytes: REQUEST_BYTES,
             drain: PARTING,
             ..api::Limits::default()
         };
@@ -337,8 +338,11 @@ impl Prepared {
                 .set_nonblocking(true)
                 .and_then(|()| tokio::net::TcpListener::from_std(listener))
                 .map_err(system("listen for clients"))?;
-            let told = ports::told_to(leaving.clone());
-            node.services.push(tokio::spawn(api::serve(listener, routes.clone(), limits, told)));
+            let mut leaving = leaving.clone();
+            let left = async move {
+                let _ = leaving.wait_for(|leave| *leave).await; // a node that is gone has told so, too
+            };
+            node.services.push(tokio::spawn(api::serve(listener, routes.clone(), limits, left)));
         }
         node.upkeep.push(tokio::spawn(upkeep::watch_space(handle.clone(), self.gauge)));
         if let Some(mode) = self.settings.compaction {

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 /// Requests of clients in flight at one node, at most.
 pub const REQUESTS: usize = 4096;
 /// Bytes of those requests, at most.
-pub const REQUEST_BYTES: usize = 64 << 20;
+pub const REQUEST_BYTES: usize = 128 << 20;
 /// How much longer than its deadline a request is waited for: the replica counts ticks, and its
 /// answer, which tells more than silence does, may be a sync late.
 const GRACE: Duration = Duration::from_millis(500);
@@ -36,7 +36,7 @@ pub(super) struct Inner {
     pub cluster: Cluster,
     pub verdict: Verdict,
     pub limits: Limits,
-    /// Bytes of keys and values after which puts are refused.
+    /// Bytes of keys and values after which puts are refused; 0: never.
     pub quota: u64,
     pub election: Duration,
     pub next: AtomicU64,
@@ -61,7 +61,7 @@ pub struct NodeStatus {
     pub revision: Option<i64>,
     /// How much is stored.
     pub size: kv::Size,
-    /// The largest [`kv::Size::bytes`] before puts are refused.
+    /// The largest [`kv::Size::bytes`] before puts are refused; 0: any.
     pub quota: u64,
     /// Members to which a stream is open.
     pub connected: Vec<String>,

@@ -31,7 +31,7 @@ pub use crate::api::{Cluster, Member};
 pub use builder::Builder;
 pub use error::{Error, Halted, Refused};
 pub use handle::{Handle, NodeStatus, REQUEST_BYTES, REQUESTS};
-pub use settings::{AutoCompaction, MEMBERS, QUOTA, name as setting};
+pub use settings::{AutoCompaction, MEMBERS, name as setting};
 pub use shared::CoreCounters;
 
 use crate::client::Client;

@@ -3,7 +3,6 @@
 use super::error::Error;
 use crate::transport::Address;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use tokio::sync::watch;
 
 /// Binds addresses. A port that a killed process has just left is free at once (SO_REUSEADDR, which
 /// the standard library sets), and one that somebody listens on never is.
@@ -35,9 +34,4 @@ pub(super) fn reachable(listening: &[(Address, TcpListener)]) -> Vec<Address> {
         false => address.clone(),
     };
     listening.iter().map(reachable).collect()
-}
-
-/// Waits until the node is to leave.
-pub(super) async fn told_to(mut leave: watch::Receiver<bool>) {
-    let _ = leave.wait_for(|leave| *leave).await; // a node that is gone has told so, too
 }

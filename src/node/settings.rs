@@ -3,6 +3,7 @@
 //! All of them are texts until here, so that a flag, a variable, a builder's call and what was
 //! stored at the first boot go one way, and are checked in one place.
 
+use crate::api;
 use crate::kernel::Timing;
 use crate::kv::Limits;
 use crate::transport::Address;
@@ -18,8 +19,6 @@ pub(super) type Texts = BTreeMap<String, String>;
 
 /// The most members of a cluster.
 pub const MEMBERS: usize = 7;
-/// etcd's default for `quota-backend-bytes`: 2 GiB.
-pub const QUOTA: u64 = 2 << 30;
 
 /// Names of settings.
 pub mod name {
@@ -64,6 +63,7 @@ pub(super) struct Settings {
     pub joins_existing: bool,
     pub timing: Timing,
     pub limits: Limits,
+    /// 0: none.
     pub quota: u64,
     pub compaction: Option<AutoCompaction>,
 }
@@ -233,8 +233,8 @@ fn limits(texts: &Texts) -> Result<Limits, String> {
 /// 0 stands for the default, a negative number for no quota, as with etcd.
 fn quota(texts: &Texts) -> Result<u64, String> {
     match number(texts, name::QUOTA, "bytes", (i64::MIN, i64::MAX), 0)? {
-        0 => Ok(QUOTA),
-        n => Ok(u64::try_from(n).unwrap_or(u64::MAX)),
+        0 => Ok(api::Limits::QUOTA),
+        n => Ok(u64::try_from(n).unwrap_or(0)),
     }
 }
 
@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn nothing_given_is_a_lone_replica_without_ports() {
         let settings = parse(&[]).unwrap();
-        assert_eq!((settings.name.as_str(), settings.quota), ("default", QUOTA));
+        assert_eq!((settings.name.as_str(), settings.quota), ("default", 2 << 30));
         assert!(settings.cluster.is_none() && settings.listen_client.is_empty());
         assert_eq!(settings.timing.election, 100);
         assert_eq!(settings.compaction, None);

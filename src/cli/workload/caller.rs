@@ -59,55 +59,64 @@ impl Route {
     }
 
     pub(super) async fn execute(&self, call: &Call) -> Result<(Reply, Header), client::Error> {
-        Ok(match call {
-            Call::Put { key, value } => {
-                let reply = self.all.put(key.as_str(), value.as_str()).await?;
-                (Reply::Put, reply.header)
-            }
-            Call::Get { key, serializable } => {
-                let reply = match serializable {
-                    true => self.near.get(key.as_str()).serializable().await?,
-                    false => self.all.get(key.as_str()).await?,
-                };
-                (Reply::Get(value(&reply)), reply.header)
-            }
-            Call::Delete { key } => {
-                let reply = self.all.delete(key.as_str()).await?;
-                (Reply::Delete(Some(reply.deleted > 0)), reply.header)
-            }
-            Call::Cas { key, expected, value } => {
-                let holds = match expected {
-                    Some(expected) => Compare::value(key.as_str()).eq(expected.as_str()),
-                    None => Compare::version(key.as_str()).eq(0),
-                };
-                let put = Op::put(key.as_str(), value.as_str());
-                let reply = self.all.txn().when([holds]).then([put]).await?;
-                (Reply::Cas(reply.succeeded), reply.header)
-            }
-            Call::Txn { reads, writes } => {
-                let gets = reads.iter().map(|key| Op::get(key.as_str()));
-                let puts = writes.iter().map(|Write { key, value }| match value {
-                    Some(value) => Op::from(Op::put(key.as_str(), value.as_str())),
-                    None => Op::from(Op::delete(key.as_str())),
-                });
-                let reply = self.all.txn().then(gets).then(puts).await?;
-                let read = |reply: &OpReply| match reply {
-                    OpReply::Get(reply) => Some(value(reply)),
-                    OpReply::Put(_) | OpReply::Delete(_) | OpReply::Txn(_) => None,
-                };
-                let values: Vec<Option<String>> = reply.replies.iter().filter_map(read).collect();
-                if values.len() != reads.len() {
-                    return Err(client::Error::Reply { missing: "the answer to a read of a transaction" });
-                }
-                (Reply::Txn(values), reply.header)
-            }
-        })
+        execute(&self.all, &self.near, call).await
     }
 
     /// Ends the session; nobody should wait for a courtesy.
     pub(super) async fn close(self) {
         self.all.with_deadline(Duration::from_millis(200)).close().await;
     }
+}
+
+/// Carries out one operation of a history: serializable reads by `near`, others by `all`.
+pub(in crate::cli) async fn execute(
+    all: &Client,
+    near: &Client,
+    call: &Call,
+) -> Result<(Reply, Header), client::Error> {
+    Ok(match call {
+        Call::Put { key, value } => {
+            let reply = all.put(key.as_str(), value.as_str()).await?;
+            (Reply::Put, reply.header)
+        }
+        Call::Get { key, serializable } => {
+            let reply = match serializable {
+                true => near.get(key.as_str()).serializable().await?,
+                false => all.get(key.as_str()).await?,
+            };
+            (Reply::Get(value(&reply)), reply.header)
+        }
+        Call::Delete { key } => {
+            let reply = all.delete(key.as_str()).await?;
+            (Reply::Delete(Some(reply.deleted > 0)), reply.header)
+        }
+        Call::Cas { key, expected, value } => {
+            let holds = match expected {
+                Some(expected) => Compare::value(key.as_str()).eq(expected.as_str()),
+                None => Compare::version(key.as_str()).eq(0),
+            };
+            let put = Op::put(key.as_str(), value.as_str());
+            let reply = all.txn().when([holds]).then([put]).await?;
+            (Reply::Cas(reply.succeeded), reply.header)
+        }
+        Call::Txn { reads, writes } => {
+            let gets = reads.iter().map(|key| Op::get(key.as_str()));
+            let puts = writes.iter().map(|Write { key, value }| match value {
+                Some(value) => Op::from(Op::put(key.as_str(), value.as_str())),
+                None => Op::from(Op::delete(key.as_str())),
+            });
+            let reply = all.txn().then(gets).then(puts).await?;
+            let read = |reply: &OpReply| match reply {
+                OpReply::Get(reply) => Some(value(reply)),
+                OpReply::Put(_) | OpReply::Delete(_) | OpReply::Txn(_) => None,
+            };
+            let values: Vec<Option<String>> = reply.replies.iter().filter_map(read).collect();
+            if values.len() != reads.len() {
+                return Err(client::Error::Reply { missing: "the answer to a read of a transaction" });
+            }
+            (Reply::Txn(values), reply.header)
+        }
+    })
 }
 
 /// Values that are not text were not written by a workload: shown as they can be, they will be found

@@ -26,6 +26,7 @@ use self::{
 };
 use super::{Failure, block_on, connection::Connection, output};
 use crate::history::{self, Call, MAX_OPERATIONS, Mix};
+pub(super) use caller::execute;
 
 /// How often it tells how it goes.
 const PROGRESS: Duration = Duration::from_secs(5);
