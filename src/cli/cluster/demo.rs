@@ -42,7 +42,7 @@ pub(super) async fn run(count: usize) -> Result<(), Failure> {
         .tempdir()
         .map_err(|e| Failure::Other(format!("cannot make a temporary directory: {e}")))?;
     let ports = free_ports(count).map_err(|e| Failure::Other(format!("cannot find free ports: {e}")))?;
-    let mut replicas = Replicas::new(dir.path(), &ports, "info")?;
+    let mut replicas = Replicas::new(dir.path(), &ports, "info");
     let cannot = |e| Failure::Other(format!("cannot listen for signals: {e}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
@@ -193,8 +193,9 @@ impl Demo<'_> {
         for replica in which {
             let it = self.replicas.get(*replica);
             loop {
-                let served = it.client.get(load::PREFIX).serializable().await.is_ok();
-                if served && it.client.status().await.is_ok_and(|status| status.leader != 0) {
+                let client = it.client(Duration::from_secs(1))?;
+                let served = client.get(load::PREFIX).serializable().await.is_ok();
+                if served && client.status().await.is_ok_and(|status| status.leader != 0) {
                     break;
                 }
                 if since.elapsed() > PATIENCE {
@@ -215,7 +216,7 @@ impl Demo<'_> {
             let deadline = Instant::now() + PATIENCE;
             // A follower may be a moment behind; it is not asked to confirm with anyone.
             let missing = loop {
-                let found = read_back(&replica.client.clone().with_deadline(PATIENCE)).await?;
+                let found = read_back(&replica.client(PATIENCE)?).await?;
                 let is_there = |key: &&String| found.get(*key) == Some(&load::value_of(key));
                 let missing: Vec<&String> = told.keys.iter().filter(|key| !is_there(key)).collect();
                 if missing.is_empty() || Instant::now() > deadline {

@@ -69,7 +69,7 @@ impl Cluster {
         let cannot = |e| Failure::Other(format!("cannot listen for signals: {e}"));
         let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
-        let mut replicas = Replicas::new(&self.data_dir, &self.ports()?, &self.log_level)?;
+        let mut replicas = Replicas::new(&self.data_dir, &self.ports()?, &self.log_level);
         (0..replicas.len()).try_for_each(|n| replicas.start(n))?;
         introduce(&replicas, &self.data_dir)?;
 

@@ -17,7 +17,11 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{process::Command, sync::mpsc, task::JoinHandle, time::timeout};
 
-use crate::{Client, cli::Failure, client::Retry};
+use crate::{
+    Client,
+    cli::Failure,
+    client::{self, Retry},
+};
 
 /// How long a replica may take to stop before it is killed.
 const PARTING: Duration = Duration::from_secs(10);
@@ -28,8 +32,6 @@ pub(super) struct Replica {
     pub client_port: u16,
     pub peer_port: u16,
     pub log: PathBuf,
-    /// A client of this replica alone.
-    pub client: Client,
     running: Option<Running>,
 }
 
@@ -56,24 +58,27 @@ pub(super) struct Replicas {
     exited: mpsc::UnboundedSender<Exit>,
 }
 
+impl Replica {
+    /// A client of this replica alone. A new one each time, and without a retry: one that has heard
+    /// of other replicas would turn to them.
+    pub fn client(&self, deadline: Duration) -> Result<Client, client::Error> {
+        let endpoint = format!("127.0.0.1:{}", self.client_port);
+        Client::builder().endpoints([endpoint]).deadline(deadline).retry(Retry::NEVER).connect()
+    }
+}
+
 impl Replicas {
     /// Replicas named n1, n2, … on pairs of a client port and a peer port, with their data under
     /// `dir`. None runs yet.
-    pub fn new(dir: &Path, ports: &[(u16, u16)], level: &str) -> Result<Self, Failure> {
+    pub fn new(dir: &Path, ports: &[(u16, u16)], level: &str) -> Self {
         let (exited, exits) = mpsc::unbounded_channel();
         let replica = |(n, &(client_port, peer_port)): (usize, &(u16, u16))| {
             let name = format!("n{}", n + 1);
-            let client = Client::builder()
-                .endpoints([format!("127.0.0.1:{client_port}")])
-                .deadline(Duration::from_secs(1))
-                // Or it would ask another one that it has heard of.
-                .retry(Retry::NEVER)
-                .connect()?;
             let log = dir.join(format!("{name}.log"));
-            Ok(Replica { name, client_port, peer_port, log, client, running: None })
+            Replica { name, client_port, peer_port, log, running: None }
         };
-        let all = ports.iter().enumerate().map(replica).collect::<Result<_, Failure>>()?;
-        Ok(Self { all, dir: dir.to_owned(), level: level.to_owned(), exits, exited })
+        let all = ports.iter().enumerate().map(replica).collect();
+        Self { all, dir: dir.to_owned(), level: level.to_owned(), exits, exited }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Replica> {
@@ -192,12 +197,12 @@ impl Replicas {
     pub async fn leader(&self) -> Option<usize> {
         let mut asked = tokio::task::JoinSet::new();
         for (n, replica) in self.all.iter().enumerate().filter(|(_, r)| r.running.is_some()) {
-            let client = replica.client.clone();
-            asked.spawn(async move { (n, client.status().await) });
+            let client = replica.client(Duration::from_secs(1));
+            asked.spawn(async move { Ok::<_, client::Error>((n, client?.status().await?)) });
         }
         let mut best = None;
         while let Some(answer) = asked.join_next().await {
-            if let Ok((n, Ok(status))) = answer
+            if let Ok(Ok((n, status))) = answer
                 && status.leader == status.header.member
             {
                 best = best.max(Some((status.term, n)));
