@@ -1,4 +1,31 @@
-//! kvorum: a crash-recovery replicated key-value node.
+//! kvorum: a crash-recovery replicated key-value node that speaks the etcd v3 API.
+//!
+//! Three ways in:
+//!
+//! * [`Client`], the SDK: any replica over the network, or one in the same program;
+//! * [`Node`], a replica inside a program, alone or in a cluster;
+//! * the `kvorum` program.
+//!
+//! Underneath, the modules of the crash-recovery model, each a plain struct whose methods are its
+//! events, composed into one [`stack::Stack`]:
+//!
+//! ```text
+//!  requests ─► total order ─► sequence paxos ─► state machine ─► replies, views
+//!                 reads ─►        │   ▲
+//!              catching up ◄──────┘   │ leader detector · members
+//! ```
+//!
+//! | abstraction | module |
+//! |---|---|
+//! | persist before expose | [`kernel::Journal`], [`kernel::Logged`] |
+//! | leader detector Ω | [`consensus::Detector`] |
+//! | sequence consensus | [`consensus::SequencePaxos`] |
+//! | total-order broadcast | [`broadcast::TotalOrder`], the decided log |
+//! | replicated state machine | [`broadcast::StateMachine`], [`kv::Machine`] |
+//! | stable storage | [`kernel::Disk`], [`storage`] |
+//!
+//! The modules touch no clock, socket or file: the simulator ([`sim`]) runs them under a seeded
+//! adversary, as they are. The law, the rules and the reasons are in `ARCHITECTURE.md`.
 #![warn(missing_docs)]
 #![forbid(unsafe_code)]
 
@@ -34,3 +61,7 @@ pub mod transport;
 pub use client::Client;
 #[cfg(feature = "node")]
 pub use node::Node;
+
+#[cfg(all(doctest, feature = "node"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
