@@ -68,6 +68,25 @@ async fn requests_that_wait_together_are_committed_together() {
 }
 
 #[tokio::test]
+async fn old_revisions_are_forgotten_as_settled() {
+    let dir = TempDir::new().unwrap();
+    let keep = AutoCompaction::Revisions(20);
+    let node = Node::builder(dir.path()).auto_compaction(keep).start().await.unwrap();
+    for n in 0..100 {
+        write(node.handle(), "a", &n.to_string()).await;
+    }
+    let start = Instant::now();
+    while node.handle().view().is_some_and(|view| view.compacted() < 79) {
+        assert!(start.elapsed() < PATIENCE, "nothing is forgotten");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let view = node.handle().view().unwrap();
+    assert_eq!(view.revision(), 101);
+    assert!((79..=81).contains(&view.compacted()), "a tenth more than 20 may stay, not {}", view.compacted());
+    node.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn dropping_a_node_does_not_block_and_frees_its_directory() {
     let dir = TempDir::new().unwrap();
     let node = Node::open(dir.path()).await.unwrap();
