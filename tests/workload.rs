@@ -71,11 +71,11 @@ impl Replica {
     ) -> Reply<T> {
         let mut store = self.store.lock().unwrap();
         store.requests += 1;
-        if store.requests % 100 == 0 {
+        if store.requests.is_multiple_of(100) {
             store.old = store.values.clone();
         }
         let flaky = self.wrong == Wrong::Flaky;
-        if flaky && store.requests % 17 == 0 {
+        if flaky && store.requests.is_multiple_of(17) {
             return Err(Status::unavailable("etcdserver: no leader"));
         }
         let mut reply = execute(&mut store, None);
@@ -84,7 +84,7 @@ impl Replica {
             member_id: self.member,
             ..Default::default()
         });
-        if flaky && store.requests % 53 == 0 {
+        if flaky && store.requests.is_multiple_of(53) {
             return Err(Status::unavailable("etcdserver: request timed out"));
         }
         Ok(Response::new(reply))

@@ -52,6 +52,9 @@ pub(super) enum KeyRange<'a> {
     From(&'a [u8]),
 }
 
+/// Where a range begins and ends.
+type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 impl<'a> KeyRange<'a> {
     /// An empty `range_end` means the one key, `\0` every key from `key` on.
     pub(super) fn new(key: &'a Bytes, range_end: &'a Bytes) -> Self {
@@ -63,7 +66,7 @@ impl<'a> KeyRange<'a> {
     }
 
     /// The bounds to look between, or nothing when the range holds no key.
-    pub(super) fn bounds(self) -> Option<(Bound<&'a [u8]>, Bound<&'a [u8]>)> {
+    pub(super) fn bounds(self) -> Option<Bounds<'a>> {
         match self {
             KeyRange::One(key) => Some((Bound::Included(key), Bound::Included(key))),
             KeyRange::Between(key, end) if key < end => Some((Bound::Included(key), Bound::Excluded(end))),
