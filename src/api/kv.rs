@@ -6,7 +6,6 @@ use super::{Replica, status};
 use crate::kv::{self, Op};
 use crate::proto::etcdserverpb::kv_server::Kv;
 use crate::proto::etcdserverpb::request_op::Request as Nested;
-use crate::proto::etcdserverpb::response_op::Response as NestedResponse;
 use crate::proto::etcdserverpb::{
     CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse,
     RangeRequest, RangeResponse, TxnRequest, TxnResponse,
@@ -71,7 +70,8 @@ impl<R: Replica> Kv for Service<R> {
                 other => return Err(another_kind(other)),
             }
         };
-        self.fill_txn(&mut response);
+        // Those of the nested responses have the revision only, as etcd's do.
+        self.fill(&mut response.header);
         reply(response)
     }
 
@@ -98,19 +98,6 @@ impl<R: Replica> Service<R> {
                 self.scan(move |rows| response.resolve(rows).map(|()| response)).await
             }
             _ => Ok(response),
-        }
-    }
-
-    fn fill_txn(&self, txn: &mut TxnResponse) {
-        self.fill(&mut txn.header);
-        for response in &mut txn.responses {
-            match &mut response.response {
-                Some(NestedResponse::ResponseRange(r)) => self.fill(&mut r.header),
-                Some(NestedResponse::ResponsePut(r)) => self.fill(&mut r.header),
-                Some(NestedResponse::ResponseDeleteRange(r)) => self.fill(&mut r.header),
-                Some(NestedResponse::ResponseTxn(r)) => self.fill_txn(r),
-                None => {}
-            }
         }
     }
 }

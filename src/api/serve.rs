@@ -6,8 +6,8 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
@@ -19,6 +19,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// What the listener waits when the system is out of file descriptors.
 const EXHAUSTED: Duration = Duration::from_millis(100);
+/// How often the same trouble is worth a line of the log.
+const SELDOM: Duration = Duration::from_secs(10);
 /// The first byte of a TLS connection; no HTTP connection begins with it.
 const TLS_HANDSHAKE: u8 = 22;
 
@@ -32,12 +34,14 @@ pub async fn serve(
     limits: Limits,
     shutdown: impl Future<Output = ()>,
 ) {
-    let server = Server { builder: builder(&limits), router: routes.prepare().into_axum_router() };
+    let router = routes.prepare().into_axum_router();
+    let server = Server { builder: builder(&limits), router, tls: Seldom::default() };
     let server = Arc::new(server);
     let room = Arc::new(Semaphore::new(limits.connections));
     let (close, closing) = watch::channel(());
     let mut tasks = tokio::task::JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
+    let full = Seldom::default();
     loop {
         while tasks.try_join_next().is_some() {}
         let accepted = tokio::select! {
@@ -53,7 +57,9 @@ pub async fn serve(
             }
         };
         let Ok(permit) = room.clone().try_acquire_owned() else {
-            tracing::warn!(%peer, limit = limits.connections, "too many connections: closed this one");
+            if full.now() {
+                tracing::warn!(%peer, limit = limits.connections, "too many connections: closes new ones");
+            }
             continue;
         };
         let (server, closing) = (server.clone(), closing.clone());
@@ -73,6 +79,23 @@ pub async fn serve(
 struct Server {
     builder: auto::Builder<TokioExecutor>,
     router: axum::Router,
+    /// When to say that TLS is not served.
+    tls: Seldom,
+}
+
+/// What every connection of a client that tries again and again could say is said now and then.
+#[derive(Default)]
+struct Seldom(Mutex<Option<Instant>>);
+
+impl Seldom {
+    fn now(&self) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| last.elapsed() >= SELDOM);
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
+    }
 }
 
 fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
@@ -96,7 +119,9 @@ impl Server {
         match first {
             None => return,
             Some(TLS_HANDSHAKE) => {
-                tracing::warn!(%peer, "TLS is not served yet: closed the connection; use http:// endpoints");
+                if self.tls.now() {
+                    tracing::warn!(%peer, "TLS is not served yet: closed the connection; use http:// endpoints");
+                }
                 return;
             }
             Some(_) => {}

@@ -36,6 +36,11 @@ fn header(revision: i64) -> Option<ResponseHeader> {
     Some(ResponseHeader { cluster_id: 7, member_id: 100, revision, raft_term: 3 })
 }
 
+/// The header of a response within a transaction's.
+fn inner(revision: i64) -> Option<ResponseHeader> {
+    Some(ResponseHeader { revision, ..Default::default() })
+}
+
 #[track_caller]
 fn refused<T: std::fmt::Debug>(result: Result<T, Status>, code: Code, text: &str) -> Status {
     let status = result.unwrap_err();

@@ -33,13 +33,13 @@ async fn every_reply_says_who_made_it_and_when() {
     assert_eq!(reply.header, header(3));
     let [range, deleted, nested] = &reply.responses[..] else { panic!("{reply:?}") };
     let Some(Nested::ResponseRange(range)) = &range.response else { panic!("{range:?}") };
-    assert_eq!(range.header, header(2), "as of its own step");
+    assert_eq!(range.header, inner(2), "as of its own step");
     let Some(Nested::ResponseDeleteRange(deleted)) = &deleted.response else { panic!("{deleted:?}") };
-    assert_eq!(deleted.header, header(3));
+    assert_eq!(deleted.header, inner(3));
     let Some(Nested::ResponseTxn(nested)) = &nested.response else { panic!("{nested:?}") };
-    assert_eq!(nested.header, header(3));
+    assert_eq!(nested.header, inner(3));
     let Some(Nested::ResponsePut(put)) = &nested.responses[0].response else { panic!("{nested:?}") };
-    assert_eq!(put.header, header(3));
+    assert_eq!(put.header, inner(3));
     assert_eq!(kv.delete_range(delete).await.unwrap().into_inner().header, header(3), "nothing to delete");
     let compaction = CompactionRequest { revision: 3, physical: true };
     assert_eq!(kv.compact(compaction).await.unwrap().into_inner().header, header(3));
