@@ -9,12 +9,14 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// A replica in a process of its own. It ends with the test, however that ends.
 struct Replica {
     process: Child,
+    /// Held open: it says there where it listens.
+    _stdout: BufReader<ChildStdout>,
     /// Where clients reach it.
     url: String,
 }
@@ -37,12 +39,13 @@ fn serve(dir: &Path, name: &str, flags: &[&str]) -> Replica {
         .stderr(File::create(dir.join(format!("{name}.log"))).unwrap())
         .spawn()
         .unwrap();
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let line = lines.next().map(|line| line.unwrap());
-    let url = line.as_deref().and_then(|line| line.strip_prefix("client ")).unwrap_or_else(|| {
+    let mut stdout = BufReader::new(process.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    let url = line.trim_end().strip_prefix("client ").unwrap_or_else(|| {
         panic!("{name} did not start: {}", fs::read_to_string(dir.join(format!("{name}.log"))).unwrap())
     });
-    Replica { url: url.to_owned(), process }
+    Replica { url: url.to_owned(), process, _stdout: stdout }
 }
 
 /// Three replicas, one cluster.

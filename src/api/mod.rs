@@ -10,6 +10,7 @@
 //! clients match on. What changes the store goes through the log; what only reads looks at a view.
 
 mod admission;
+mod authority;
 mod call;
 mod cluster;
 #[cfg(test)]

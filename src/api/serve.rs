@@ -1,6 +1,7 @@
 //! The port: gRPC and plain HTTP, HTTP/2 and HTTP/1.1, all on one listener.
 
 use super::Limits;
+use super::authority::Lenient;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -130,7 +131,7 @@ impl Server {
             tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
         }
         let service = TowerToHyperService::new(self.router.clone());
-        let connection = self.builder.serve_connection(TokioIo::new(stream), service);
+        let connection = self.builder.serve_connection(TokioIo::new(Lenient::new(stream)), service);
         let mut connection = std::pin::pin!(connection);
         let result = tokio::select! {
             result = &mut connection => result,

@@ -86,6 +86,40 @@ async fn a_message_over_the_limit_gets_etcds_words_over_the_network_too() {
     kv.put(put("a", "1")).await.unwrap();
 }
 
+/// The kinds of the frames that answer a `GET /version` over HTTP/2.
+async fn http2(port: &Port, authority: &[u8]) -> Vec<u8> {
+    let path = b"/version";
+    let fields = [&[0x82, 0x86, 0x41, authority.len() as u8][..], authority, &[0x44, 8], path].concat();
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let headers = [0, 0, fields.len() as u8, 1, 5, 0, 0, 0, 1];
+    let mut stream = TcpStream::connect(port.address).await.unwrap();
+    let request = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..], &headers, &fields].concat();
+    stream.write_all(&request).await.unwrap();
+    let mut kinds = Vec::new();
+    loop {
+        let mut header = [0; 9];
+        stream.read_exact(&mut header).await.unwrap();
+        let [a, b, c, kind, _, _, _, _, on_stream] = header;
+        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+        stream.read_exact(&mut payload).await.unwrap();
+        if on_stream == 1 {
+            kinds.push(kind);
+            if payload.starts_with(b"{") || kind == 3 {
+                return kinds;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_authority_that_is_none_is_no_reason_to_refuse_a_request() {
+    let port = open(&Fake::default(), Limits::default()).await;
+    const HEADERS_AND_DATA: [u8; 2] = [1, 0];
+    for authority in ["127.0.0.1:2379", "http://127.0.0.1:2379", "#initially=[http://a:1;http://b:2]"] {
+        assert_eq!(http2(&port, authority.as_bytes()).await, HEADERS_AND_DATA, "{authority}");
+    }
+}
+
 #[tokio::test]
 async fn tls_is_refused_by_closing_the_connection() {
     let port = open(&Fake::default(), Limits::default()).await;
