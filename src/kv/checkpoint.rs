@@ -145,22 +145,22 @@ impl Machine {
             if *left == 0 {
                 return false;
             }
-            let cost = match self.scrub.clean(&mut self.now.space) {
-                None => return true,
-                Some(None) => LOOK,
-                Some(Some(Cleaning::Delete(key))) => {
+            let Some((looked, cleaning)) = self.scrub.clean(&mut self.now.space) else { return true };
+            // To forget a version takes some searches more than to write it.
+            let mut cost = (3 * looked + 1) * LOOK;
+            match cleaning {
+                None => {}
+                Some(Cleaning::Delete(key)) => {
                     // It may have been rewritten just before, and then its last versions, which
                     // waited for others, have gone as well.
                     stores.puts.remove(&key);
                     stores.deletes.push(key);
-                    LOOK
                 }
-                Some(Some(Cleaning::Rewrite((key, row)))) => {
-                    let bytes = row.len();
+                Some(Cleaning::Rewrite((key, row))) => {
+                    cost += row.len();
                     stores.puts.insert(key, row);
-                    bytes
                 }
-            };
+            }
             *left = left.saturating_sub(cost);
         }
         true
@@ -186,10 +186,10 @@ impl Machine {
                 flush(row);
                 *span = 0;
             }
-            if space.superseded(key, at, fixed.settled) {
+            let (version, newer) = space.and_newer(key, at);
+            if newer.is_some_and(|(newer, _)| newer <= fixed.settled) {
                 continue;
             }
-            let version = space.version(key, at).expect("the history has every change");
             let value = match version.size {
                 0 => &[][..],
                 _ => {

@@ -160,13 +160,6 @@ pub(super) enum Place {
     },
 }
 
-/// Which neighbour of a version, among those of its key.
-#[derive(Clone, Copy)]
-pub(super) enum Neighbour {
-    Older,
-    Newer,
-}
-
 // Changes.
 impl Keyspace {
     /// Nothing yet, of a finished checkpoint.
@@ -397,29 +390,19 @@ impl Keyspace {
         some.then(|| self.changes.range(bounds)).into_iter().flatten().map(|(at, key)| (*at, key))
     }
 
-    /// Whether a newer version of the key is at or below `limit`.
-    pub(super) fn superseded(&self, key: &Bytes, at: Revision, limit: Revision) -> bool {
-        self.next_to(key, at, Neighbour::Newer).is_some_and(|(newer, _)| newer <= limit)
-    }
-
     /// The rows on disk, by the first version of each.
     pub(super) fn rows(&self) -> &OrdMap<Revision, Extent> {
         &self.rows
     }
 
-    /// A version of a key.
-    pub(super) fn version(&self, key: &Bytes, at: Revision) -> Option<&Version> {
-        self.history.get(&At::new(key, at))
+    /// A version of a key, and the one before it.
+    pub(super) fn and_older(&self, key: &Bytes, at: Revision) -> (&Version, Option<(Revision, &Version)>) {
+        pair(key, at, self.history.range(At::new(key, at)..))
     }
 
-    /// The version of the same key just before or just after one.
-    pub(super) fn next_to(&self, key: &Bytes, at: Revision, side: Neighbour) -> Option<(Revision, &Version)> {
-        let here = Bound::Excluded(At::new(key, at));
-        let found = match side {
-            Neighbour::Older => self.history.range((here, Bound::Unbounded)).next(),
-            Neighbour::Newer => self.history.range((Bound::Unbounded, here)).next_back(),
-        };
-        found.filter(|(at, _)| at.key == key).map(|(at, version)| (at.revision.0, version))
+    /// A version of a key, and the one after it.
+    pub(super) fn and_newer(&self, key: &Bytes, at: Revision) -> (&Version, Option<(Revision, &Version)>) {
+        pair(key, at, self.history.range(..=At::new(key, at)).rev())
     }
 
     /// The oldest version of a key.
@@ -452,4 +435,16 @@ impl Keyspace {
             memory: self.live_bytes + self.recent_bytes + keys * LIVE + versions * VERSION + recent * RECENT,
         }
     }
+}
+
+/// The first two of a walk that begins at a version, as far as they are of its key.
+fn pair<'a>(
+    key: &Bytes,
+    at: Revision,
+    mut walk: impl Iterator<Item = (&'a At, &'a Version)>,
+) -> (&'a Version, Option<(Revision, &'a Version)>) {
+    let first = walk.next().filter(|(first, _)| first.key == key && first.revision.0 == at);
+    let (_, version) = first.expect("the history has every change");
+    let next = walk.next().filter(|(next, _)| next.key == key);
+    (version, next.map(|(next, version)| (next.revision.0, version)))
 }

@@ -2,11 +2,11 @@
 
 use super::{Command, Error, Loader, Machine, Piece, Reply, View, meta};
 use crate::broadcast::{Load, Piece as Rows, StateMachine};
-use crate::kernel::RowKey;
+use crate::kernel::{Mutants, RowKey};
 use bytes::Bytes;
 
 /// What housekeeping looks at in one tick.
-const SCRUB: usize = 4096;
+const SCRUB: usize = 1024;
 
 impl StateMachine for Machine {
     type Reply = Reply;
@@ -60,6 +60,10 @@ impl StateMachine for Machine {
 
     fn maintain(&mut self) {
         self.scrub(SCRUB);
+    }
+
+    fn sabotage(&mut self, mutants: Mutants) {
+        self.sessions.mutants = mutants;
     }
 }
 

@@ -19,7 +19,7 @@
 //! tombstone stays *until no older version of its key is left on disk*. Else: put k at 2 (row A),
 //! delete k at 3 (row B), compact, delete row B, crash: k is back.
 
-use super::keyspace::{Extent, Keyspace, Neighbour};
+use super::keyspace::{Extent, Keyspace};
 use super::revision::Revision;
 use super::row::Writer;
 use crate::kernel::{Row, RowKey};
@@ -66,10 +66,10 @@ impl Scrub {
         for (at, key) in space.changes(self.settled, limit).take(budget) {
             looked += 1;
             self.settled = at;
+            let (itself, older) = space.and_older(key, at);
             // An older tombstone was counted when it was looked at itself.
-            let killed = space.next_to(key, at, Neighbour::Older).filter(|(_, v)| !v.is_tombstone());
-            let itself = space.version(key, at).filter(|v| v.is_tombstone());
-            for dead in killed.map(|(_, v)| v).into_iter().chain(itself) {
+            let killed = older.map(|(_, v)| v).filter(|v| !v.is_tombstone());
+            for dead in killed.into_iter().chain(Some(itself).filter(|v| v.is_tombstone())) {
                 self.dead = self.dead.wrapping_add(dead.hash);
             }
         }
@@ -92,15 +92,16 @@ impl Scrub {
         let changes: Vec<(Revision, Bytes)> = changes.map(|(at, key)| (at, key.clone())).collect();
         for (at, key) in &changes {
             self.marked = *at;
-            if let Some((dead, _)) = space.next_to(key, *at, Neighbour::Older) {
+            let (itself, older) = space.and_older(key, *at);
+            if itself.is_tombstone() {
+                self.rows.extend(space.row_of(*at));
+            }
+            if let Some((dead, _)) = older {
                 match space.row_of(dead) {
                     Some(row) => _ = self.rows.insert(row),
                     // It died before a checkpoint came to write it.
                     None => self.forget(space, key, dead),
                 }
-            }
-            if space.version(key, *at).is_some_and(|v| v.is_tombstone()) {
-                self.rows.extend(space.row_of(*at));
             }
         }
         if changes.len() < budget {
@@ -110,13 +111,14 @@ impl Scrub {
     }
 
     /// Looks at one marked row, once all are marked, so that none is rewritten more often than
-    /// needed. `Some(None)`: there is nothing to do to it.
-    pub(super) fn clean(&mut self, space: &mut Keyspace) -> Option<Option<Cleaning>> {
+    /// needed. Returns how many versions it looked at, and what to do to the row; nothing when
+    /// there is no row to look at.
+    pub(super) fn clean(&mut self, space: &mut Keyspace) -> Option<(usize, Option<Cleaning>)> {
         if self.marked < self.target {
             return None;
         }
         let first = self.rows.pop_first()?;
-        let Some(Extent { last, .. }) = space.rows().get(&first).copied() else { return Some(None) };
+        let Some(Extent { last, .. }) = space.rows().get(&first).copied() else { return Some((0, None)) };
         let key = first.row_key(space.generation);
         let content = self.look(space, first, last);
         let cleaning = match () {
@@ -136,15 +138,15 @@ impl Scrub {
         if cleaning.is_some() {
             content.dead.iter().for_each(|(at, key)| self.forget(space, key, *at));
         }
-        Some(cleaning)
+        Some((content.alive + content.dead.len(), cleaning))
     }
 
     fn look(&self, space: &Keyspace, first: Revision, last: Revision) -> Content {
         let mut content = Content { rewritten: Some(Writer::new()), ..Content::default() };
         for (at, key) in space.changes(first.before(), last) {
-            let version = space.version(key, at).expect("the history has every change");
+            let (version, newer) = space.and_newer(key, at);
             let bytes = key.len() + version.size as usize;
-            let newer = space.next_to(key, at, Neighbour::Newer).filter(|(newer, _)| *newer <= self.marked);
+            let newer = newer.filter(|(newer, _)| *newer <= self.marked);
             let tombstone = version.is_tombstone() && at <= self.marked;
             if let Some((_, newer)) = newer {
                 content.dead.push((at, key.clone()));
@@ -174,8 +176,8 @@ impl Scrub {
     /// Removes a version from the index that is not on disk either. Something may have waited for
     /// that: the tombstone that ends its key, or an older version that keeps the tombstone waiting.
     fn forget(&mut self, space: &mut Keyspace, key: &Bytes, at: Revision) {
-        let newer = space.next_to(key, at, Neighbour::Newer).map(|(newer, v)| (newer, v.is_tombstone()));
-        let older = space.next_to(key, at, Neighbour::Older).map(|(older, _)| older);
+        let newer = space.and_newer(key, at).1.map(|(newer, v)| (newer, v.is_tombstone()));
+        let older = space.and_older(key, at).1.map(|(older, _)| older);
         space.forget(at);
         if let Some((tombstone, true)) = newer {
             self.rows.extend(space.row_of(older.unwrap_or(tombstone)));

@@ -9,6 +9,7 @@
 //! those that were used least recently, by the order of the log, are evicted.
 
 use super::{Error, Op, Reply, SessionCall, reply};
+use crate::kernel::{Mutant, Mutants};
 use crate::proto::etcdserverpb::TxnRequest;
 use crate::proto::etcdserverpb::request_op::Request;
 use bytes::Bytes;
@@ -37,6 +38,8 @@ pub(super) struct Sessions {
     /// Sessions by their last use.
     by_use: BTreeMap<u64, u64>,
     bytes: usize,
+    /// Bugs put in on purpose.
+    pub(super) mutants: Mutants,
 }
 
 /// One session. Invariant: the numbers in `replies` are in `low .. low + WINDOW`.
@@ -84,6 +87,9 @@ impl Sessions {
     /// Decides about a call, and notes which replies the client has received.
     pub(super) fn admit(&mut self, applied: u64, call: SessionCall) -> Admission {
         let Some(session) = self.table.get_mut(&call.id) else {
+            if self.mutants.on(Mutant::EvictedSessionExecutes) {
+                return Admission::Execute;
+            }
             return Admission::Answer(Err(Error::SessionExpired));
         };
         self.by_use.remove(&session.used);

@@ -221,11 +221,64 @@ fn a_late_reply_says_that_its_command_was_executed() {
     store.log += 1;
     let Response::Txn(_, unresolved) = &reply else { panic!("{reply:?}") };
     assert!(!unresolved.is_empty());
-    let mut in_time = reply.clone();
     store.compact(3).unwrap();
+    while store.machine.scrub(100) {}
     store.checkpoint();
+    for _ in 0..2 {
+        store.checkpoint();
+        assert_eq!(reply.clone().resolve(&store.disk), Ok(()), "the row stays for two more checkpoints");
+    }
     store.checkpoint();
-    assert_eq!(in_time.resolve(&store.disk), Ok(()), "the row stays for two checkpoints");
-    (0..3).for_each(|_| store.checkpoint());
     assert_eq!(reply.resolve(&store.disk), Err(Error::ReplyLost));
+}
+
+#[test]
+fn a_tombstone_stays_until_no_older_version_of_its_key_is_left_on_disk() {
+    let mut store = Store::default();
+    store.put("deleted", "1"); // revision 2, in one row with
+    store.put("blocks", "the value is on disk only, so that the row cannot be rewritten");
+    store.checkpoint();
+    store.delete("deleted", "");
+    store.checkpoint();
+    store.compact(4).unwrap();
+    store.put("blocks", "");
+    for _ in 0..6 {
+        while store.machine.scrub(100) {}
+        store.checkpoint();
+        assert_eq!(keys(&store.disk.boot().unwrap().view().range(&all(), &store.disk).unwrap()), ["blocks"]);
+        let first = RangeRequest { revision: 4, ..all() };
+        assert_eq!(keys(&store.range(first)), ["blocks"]);
+    }
+    let tombstone = RowKey { generation: 0, main: 4, sub: 0 };
+    assert!(store.disk.rows.contains_key(&tombstone));
+
+    store.compact(5).unwrap();
+    for _ in 0..5 {
+        while store.machine.scrub(100) {}
+        store.checkpoint();
+        assert!(store.disk.boot().is_ok());
+    }
+    assert_eq!(store.disk.rows.keys().map(|key| key.main).collect::<Vec<_>>(), [5], "both at once, then");
+}
+
+#[test]
+fn a_tombstone_makes_its_key_leave_rows_of_many_survivors() {
+    let mut store = Store::default();
+    for row in 0..3 {
+        (0..5).for_each(|n| _ = store.put(&format!("live {row} {n}"), &"x".repeat(200)));
+        if row < 2 {
+            store.put("deleted", "");
+        }
+        store.checkpoint();
+    }
+    store.delete("deleted", "");
+    store.checkpoint();
+    store.compact(store.revision()).unwrap();
+    for _ in 0..6 {
+        while store.machine.scrub(100) {}
+        store.checkpoint();
+        assert_eq!(store.disk.boot().unwrap().view().range(&all(), &store.disk).unwrap().count, 15);
+    }
+    let size = store.machine.size();
+    assert_eq!((size.keys, size.versions, store.disk.rows.len()), (15, 15, 3), "the last version went first");
 }

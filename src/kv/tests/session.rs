@@ -168,3 +168,15 @@ fn a_call_may_close_its_own_session() {
     assert_eq!(store.try_do(call(id, 1, 1, Op::CloseSession(id))), Ok(Response::SessionClosed));
     assert_eq!(store.try_do(call(id, 1, 1, Op::CloseSession(id))), EXPIRED);
 }
+
+#[cfg(feature = "mutants")]
+#[test]
+fn the_mutant_executes_a_call_of_an_evicted_session() {
+    use crate::broadcast::StateMachine;
+    use crate::kernel::{Mutant, Mutants};
+    let call = || Command { session: Some(SessionCall { id: 9, seq: 1, low: 1 }), op: put("a", "1") };
+    let mut store = Store::default();
+    assert_eq!(store.try_do(call()), Err(Error::SessionExpired));
+    store.machine.sabotage(Mutants::only(Mutant::EvictedSessionExecutes));
+    assert!(store.try_do(call()).is_ok());
+}
