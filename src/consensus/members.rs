@@ -88,18 +88,21 @@ impl Members {
         *self.distrust
     }
 
-    /// The processes whose votes count, as far as is known here. This process is one of them once
-    /// the cluster has formed and enough peers have recorded its boot.
+    /// The processes that count each other's votes with this one, once the cluster has formed: those
+    /// that have recorded its boot, since they would know of a later one. To ask for the records of
+    /// a majority would be too much: after a power cut the rim of a star hears nobody but its hub.
     pub fn voters(&self) -> ProcessSet {
         if !*self.formed && self.distrust.is_none() {
             return ProcessSet::default();
         }
         let me = self.config.me;
-        let counts = self.distrust.is_none() && self.acks.len() + 1 >= self.config.majority();
-        self.config
-            .members()
-            .filter(|p| if *p == me { counts } else { !self.strangers.contains(*p) })
-            .collect()
+        let learns = self.distrust.is_some();
+        let counts = !learns && (self.config.processes == 1 || !self.acks.is_empty());
+        let fits = |p: &ProcessId| match *p == me {
+            true => counts,
+            false => !self.strangers.contains(*p) && (learns || self.acks.contains(*p)),
+        };
+        self.config.members().filter(fits).collect()
     }
 
     /// A stream to the peer opened: introduce oneself.
@@ -109,19 +112,16 @@ impl Members {
 
     /// Time passes: while something is missing, ask again.
     pub fn tick(&mut self, now: Ticks, turn: &mut Turn) {
-        let enough = *self.formed && self.acks.len() + 1 >= self.config.majority();
-        if !enough && self.distrust.is_none() && now - self.hello_at >= self.config.timing.resend {
-            self.hello_at = now;
-            self.hello(self.config.peers().collect(), true, None, turn);
-        } else if !self.strangers.is_empty() && now - self.hello_at >= self.config.timing.election {
-            // What made it a stranger may have been a hello from before the cluster formed.
-            self.hello_at = now;
-            self.hello(
-                self.config.peers().filter(|p| self.strangers.contains(*p)).collect(),
-                true,
-                None,
-                turn,
-            );
+        if self.distrust.is_some() || now - self.hello_at < self.config.timing.resend {
+            return;
+        }
+        // What made a peer a stranger may have been a hello from before the cluster formed.
+        let known = |p: ProcessId| self.acks.contains(p) && !self.strangers.contains(p);
+        let missing = |p: &ProcessId| !(*self.formed && known(*p));
+        let missing: Vec<ProcessId> = self.config.peers().filter(missing).collect();
+        self.hello_at = now;
+        if !missing.is_empty() {
+            self.hello(missing, true, None, turn);
         }
     }
 

@@ -291,7 +291,7 @@ impl SequencePaxos {
     /// The leader's proposal.
     pub fn upon_accept(&mut self, from: ProcessId, accept: Accept, turn: &mut Turn) {
         let Accept { n, from: index, entries, decided } = accept;
-        if !self.votes() || n.process != from || from == self.config.me {
+        if !self.votes() || !self.voters.contains(from) || n.process != from || from == self.config.me {
             return;
         }
         self.highest = self.highest.max(n);
