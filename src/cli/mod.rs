@@ -15,6 +15,7 @@ mod output;
 mod put;
 mod quote;
 mod serve;
+mod sim;
 mod txn;
 mod unsupported;
 mod verify;
@@ -71,6 +72,7 @@ enum Command {
     Endpoint(endpoint::Endpoint),
     Member(member::Member),
     Workload(workload::Workload),
+    Sim(sim::Sim),
     Verify(verify::Verify),
     Completions(completions::Completions),
 }
@@ -154,6 +156,7 @@ impl Cli {
             Command::Endpoint(command) => command.run(connection),
             Command::Member(command) => command.run(connection),
             Command::Workload(command) => command.run(connection),
+            Command::Sim(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Completions(command) => command.run(),
         };

@@ -1,0 +1,205 @@
+//! `kvorum sim`
+
+use std::io::{IsTerminal, Write as _};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use super::{Failure, output};
+use crate::kernel::Mutants;
+use crate::sim::{self, Coverage, Options, Outcome, Profile};
+
+/// Run the production code under a simulated adversary
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Each seed is one execution: processes crash between any two of handling, storing, syncing and
+exposing, frames are lost, duplicated, reordered, damaged and held back across incarnations, links
+are cut in every shape. Monitors watch every step. Then faults stop, and everything must come to
+rest. The same seed gives the same execution, on every machine.
+  kvorum sim --seeds 0..2000
+  kvorum sim --seed 17
+
+Exit codes:
+  0  every property held
+  1  a property was violated: it is named, with the seed and the last steps before it")]
+pub(super) struct Sim {
+    /// Seeds to run, the last one not included
+    #[arg(long, value_name = "A..B", default_value = "0..200", value_parser = seeds)]
+    seeds: Range<u64>,
+    /// One seed, to see it again
+    #[arg(long, value_name = "S", conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// Steps of each seed under faults, before they stop
+    #[arg(long, value_name = "N", default_value_t = Options::default().steps)]
+    steps: u64,
+    /// Processes; 0 lets each seed choose
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=7))]
+    processes: u8,
+    /// Let one disk of each run lose its memory
+    #[arg(long)]
+    amnesia: bool,
+    /// Lines of the trace that is shown of a violation
+    #[arg(long, value_name = "N", default_value_t = Options::default().lines)]
+    lines: usize,
+    /// Go on after a violation
+    #[arg(long)]
+    keep_going: bool,
+    /// The bug to put in, by name: ReadAtOnce, ...
+    #[cfg(feature = "mutants")]
+    #[arg(long, value_name = "NAME", value_parser = mutant)]
+    mutant: Option<crate::kernel::Mutant>,
+}
+
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let wrong = || format!("{text:?} is no range of seeds such as 0..200");
+    let (from, to) = text.split_once("..").ok_or_else(wrong)?;
+    let range = from.parse().map_err(|_| wrong())?..to.parse().map_err(|_| wrong())?;
+    if range.is_empty() { Err(format!("{text} holds no seed")) } else { Ok(range) }
+}
+
+#[cfg(feature = "mutants")]
+fn mutant(text: &str) -> Result<crate::kernel::Mutant, String> {
+    let all = crate::kernel::Mutant::ALL;
+    let names = || all.map(|m| format!("{m:?}")).join(", ");
+    all.into_iter().find(|m| format!("{m:?}") == text).ok_or_else(|| format!("there are: {}", names()))
+}
+
+impl Sim {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let seeds = match self.seed {
+            Some(seed) => seed..seed + 1,
+            None => self.seeds.clone(),
+        };
+        let options = Options {
+            steps: self.steps,
+            processes: usize::from(self.processes),
+            profile: if self.amnesia { Profile::Amnesia } else { Profile::Model },
+            mutants: self.mutants(),
+            lines: self.lines,
+        };
+        let begun = Instant::now();
+        let (done, violations) = run_all(&seeds, &options, self.keep_going)?;
+        let coverage = done.iter().fold(Coverage::default(), |mut sum, o| {
+            sum += o.coverage;
+            sum
+        });
+        let seconds = begun.elapsed().as_secs_f64();
+        output::line(format_args!("{coverage}"))?;
+        output::line(format_args!(
+            "{} seeds in {seconds:.1} s, {:.0} steps/s; median of a seed: {} crashes, {} leader changes, {} entries decided",
+            done.len(),
+            coverage.steps as f64 / seconds,
+            median(&done, |c| c.crashes),
+            median(&done, |c| c.leader_changes),
+            median(&done, |c| c.decided),
+        ))?;
+        match violations {
+            0 => Ok(()),
+            n => Err(Failure::Other(format!("{n} of {} seeds violated a property", done.len()))),
+        }
+    }
+
+    #[cfg(feature = "mutants")]
+    fn mutants(&self) -> Mutants {
+        self.mutant.map(Mutants::only).unwrap_or_default()
+    }
+
+    #[cfg(not(feature = "mutants"))]
+    fn mutants(&self) -> Mutants {
+        Mutants::default()
+    }
+}
+
+/// The middle one of a counter, over all seeds.
+fn median(outcomes: &[Outcome], of: impl Fn(&Coverage) -> u64) -> u64 {
+    let mut counts: Vec<u64> = outcomes.iter().map(|o| of(&o.coverage)).collect();
+    counts.sort_unstable();
+    counts.get(counts.len() / 2).copied().unwrap_or(0)
+}
+
+/// Runs every seed, on every core. Returns the outcomes, and how many were violations.
+fn run_all(seeds: &Range<u64>, options: &Options, keep_going: bool) -> Result<(Vec<Outcome>, u64), Failure> {
+    let next = AtomicU64::new(seeds.start);
+    let (sender, receiver) = mpsc::channel();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    // A violated assertion of the code is a finding, and is shown as one.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let result = std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let (sender, next) = (sender.clone(), &next);
+            scope.spawn(move || {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end || sender.send(sim::run(seed, options)).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut progress = Progress::new(seeds.end - seeds.start);
+        let (mut done, mut violations) = (Vec::new(), 0);
+        for outcome in receiver {
+            if let Some(violation) = &outcome.violation {
+                violations += 1;
+                progress.clear();
+                output::line(format_args!(
+                    "{violation}\n  see it again: kvorum sim --seed {}\n",
+                    outcome.seed
+                ))?;
+                if !keep_going {
+                    next.store(seeds.end, Ordering::Relaxed);
+                }
+            }
+            done.push(outcome);
+            progress.show(done.len());
+        }
+        progress.clear();
+        Ok((done, violations))
+    });
+    std::panic::set_hook(hook);
+    result
+}
+
+/// A line on standard error that tells how far a long run is, where a person looks at it.
+struct Progress {
+    seeds: u64,
+    shown: Option<Instant>,
+    person: bool,
+}
+
+impl Progress {
+    fn new(seeds: u64) -> Self {
+        Self { seeds, shown: None, person: std::io::stderr().is_terminal() }
+    }
+
+    fn show(&mut self, done: usize) {
+        let due = self.shown.is_none_or(|at| at.elapsed() > Duration::from_millis(200));
+        if self.person && due {
+            self.shown = Some(Instant::now());
+            eprint!("\r{done} of {} seeds ", self.seeds);
+            let _ = std::io::stderr().flush();
+        }
+    }
+
+    fn clear(&self) {
+        if self.person && self.shown.is_some() {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_of_seeds_is_read() {
+        assert_eq!(seeds("3..7"), Ok(3..7));
+        assert!(seeds("7").is_err() && seeds("a..b").is_err() && seeds("7..7").is_err());
+    }
+}

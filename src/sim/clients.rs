@@ -1,0 +1,442 @@
+//! Clients: each asks one thing at a time, of a process that it picks, and loses patience.
+//!
+//! What they saw is recorded, to be judged at the end of the run. A client with a session repeats a
+//! call of unknown fate at another process, and expects one execution; now and then it closes the
+//! session first, and then expects none.
+
+use super::coverage::Coverage;
+use super::monitors::{Failure, Property, Verdict, ensure};
+use super::process::Process;
+use super::service::{self, Answer, Session};
+use crate::history::{Call, Handle, Limits, Mix, Operation, Outcome, Recorder, Reply, Workload, verify};
+use crate::kernel::{Incarnation, ProcessId, Ticks};
+use crate::stack::{Event, Indication, Refusal, RequestId};
+use bytes::Bytes;
+use fastrand::Rng;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The most operations of one run.
+const CAPACITY: usize = 1 << 20;
+/// The key that the probes of the last part of a run write.
+const PROBE: &str = "probe";
+
+/// What a client waits for.
+#[derive(Clone, Debug)]
+enum Job {
+    /// A call, its place in the history, and, but for reads, its command.
+    Call { call: Call, handle: Handle, command: Bytes },
+    /// A session is being opened.
+    Open,
+    /// The session is being closed, while the call made in it is in doubt.
+    Close { session: u64, call: Call, handle: Handle, command: Bytes },
+    /// Old versions are being forgotten.
+    Compact { command: Bytes },
+}
+
+#[derive(Clone, Debug)]
+struct Waiting {
+    request: RequestId,
+    at: ProcessId,
+    /// The incarnation that was asked.
+    inc: Incarnation,
+    since: u64,
+    job: Job,
+    /// Whether an earlier try may have been executed.
+    doubtful: bool,
+}
+
+#[derive(Debug)]
+struct Client {
+    workload: Workload,
+    sessions: bool,
+    session: Option<Session>,
+    waiting: Option<Waiting>,
+}
+
+/// What clients see of the world.
+#[derive(Clone, Copy)]
+pub(super) struct Glimpse<'a> {
+    pub(super) processes: &'a [Process],
+    pub(super) now: u64,
+}
+
+impl Glimpse<'_> {
+    fn inc(self, p: ProcessId) -> Option<Incarnation> {
+        self.processes[p.index()].inc()
+    }
+
+    /// What the view published last at a process shows of a key, and its revision. Before the
+    /// first view nothing was ever written.
+    fn read(self, p: ProcessId, key: &str) -> Option<(Option<String>, u64)> {
+        let process = &self.processes[p.index()];
+        let Some(view) = process.alive.as_ref()?.view.as_ref() else { return Some((None, 1)) };
+        let found = service::peek(view, key, &process.disk).ok()?;
+        Some((found.map(|(value, _)| value), service::revision(view)))
+    }
+
+    /// The replica that answers at a process: another one, once its disk was wiped.
+    fn replica(self, p: ProcessId) -> u64 {
+        self.processes[p.index()].disk_id()
+    }
+
+    fn serves(self, p: ProcessId) -> bool {
+        self.processes[p.index()].alive.as_ref().is_some_and(|a| a.view.is_some())
+    }
+}
+
+/// An event for a process, if there is one.
+pub(super) type Asked = Option<(ProcessId, Event)>;
+
+/// All clients of a run.
+#[derive(Debug)]
+pub(super) struct Clients {
+    rng: Rng,
+    clients: Vec<Client>,
+    recorder: Recorder,
+    next: RequestId,
+    /// Who waits for a request.
+    owners: BTreeMap<RequestId, usize>,
+    answered: BTreeSet<RequestId>,
+    /// The greatest revision that anyone was told.
+    revision: u64,
+    /// Steps that a client waits before it asks elsewhere.
+    patience: u64,
+    /// Ticks that a process may take.
+    ticks: Ticks,
+    /// Whether clients begin no more operations.
+    stopped: bool,
+}
+
+impl Clients {
+    pub(super) fn new(mut rng: Rng, clients: usize, keys: &[String], ticks: Ticks) -> Self {
+        let mix = Mix { put: 45, get: 25, serializable: 15, delete: 3, cas: 12, txn: 0 };
+        let patience = 300 << rng.u32(..4);
+        let clients = (0..clients).map(|number| Client {
+            workload: Workload::new(format!("c{number}"), keys.into(), mix, rng.fork()),
+            sessions: number % 3 == 0,
+            session: None,
+            waiting: None,
+        });
+        Self {
+            clients: clients.collect(),
+            rng,
+            recorder: Recorder::new(CAPACITY),
+            next: 1,
+            owners: BTreeMap::new(),
+            answered: BTreeSet::new(),
+            revision: 1,
+            patience,
+            ticks,
+            stopped: false,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// No operation begins any more.
+    pub(super) fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// How many clients wait for an answer.
+    pub(super) fn waiting(&self) -> usize {
+        self.clients.iter().filter(|c| c.waiting.is_some()).count()
+    }
+
+    /// A client's turn: it begins an operation, or loses patience with the one that it began.
+    pub(super) fn act(&mut self, number: usize, world: Glimpse<'_>, coverage: &mut Coverage) -> Asked {
+        match self.clients[number].waiting.clone() {
+            None if self.stopped => None,
+            None => self.begin(number, world, coverage),
+            Some(waiting) => self.lose_patience(number, waiting, world, coverage),
+        }
+    }
+
+    fn pick(&mut self, world: Glimpse<'_>) -> Option<ProcessId> {
+        let at = ProcessId(self.rng.u8(..world.processes.len() as u8));
+        world.inc(at).map(|_| at)
+    }
+
+    fn begin(&mut self, number: usize, world: Glimpse<'_>, coverage: &mut Coverage) -> Asked {
+        let at = self.pick(world)?;
+        if self.rng.u8(..64) == 0 {
+            let command = service::compact(self.revision.saturating_sub(self.rng.u64(..16)));
+            return self.ask(number, at, world, Job::Compact { command }, false);
+        }
+        let client = &mut self.clients[number];
+        if client.sessions && client.session.is_none() {
+            return self.ask(number, at, world, Job::Open, false);
+        }
+        let call = client.workload.draw();
+        if let Call::Get { key, serializable: true } = &call {
+            if !world.serves(at) {
+                return None;
+            }
+            let (value, revision) = world.read(at, key)?;
+            let handle = self.invoke(number, call.clone(), world.now);
+            coverage.stale_reads += 1;
+            self.settle(number, (&call, handle), (Reply::Get(value), revision), world.replica(at), world.now);
+            return None;
+        }
+        let session = match (&call, &mut client.session) {
+            (Call::Get { .. }, _) | (_, None) => None,
+            (_, Some(session)) => {
+                session.seq += 1;
+                Some(*session)
+            }
+        };
+        let command = match &call {
+            Call::Get { .. } => Bytes::new(),
+            call => service::encode(call, session),
+        };
+        let handle = self.invoke(number, call.clone(), world.now);
+        self.ask(number, at, world, Job::Call { call, handle, command }, false)
+    }
+
+    fn invoke(&mut self, number: usize, call: Call, now: u64) -> Handle {
+        self.recorder.invoke(number as u64, call, now).expect("runs are shorter than the recorder's capacity")
+    }
+
+    fn ask(&mut self, number: usize, at: ProcessId, world: Glimpse<'_>, job: Job, doubtful: bool) -> Asked {
+        let (inc, since) = (world.inc(at)?, world.now);
+        let request = self.next;
+        self.next += 1;
+        self.owners.insert(request, number);
+        let patience = self.ticks;
+        let command = match &job {
+            Job::Call { call: Call::Get { .. }, .. } => None,
+            Job::Call { command, .. } | Job::Compact { command } => Some(command.clone()),
+            Job::Open => Some(service::open_session()),
+            Job::Close { session, .. } => Some(service::close_session(*session)),
+        };
+        self.clients[number].waiting = Some(Waiting { request, at, inc, since, job, doubtful });
+        let event = match command {
+            None => Event::Read { request, patience },
+            Some(command) => Event::Execute { request, command, patience },
+        };
+        Some((at, event))
+    }
+
+    fn lose_patience(
+        &mut self,
+        number: usize,
+        waiting: Waiting,
+        world: Glimpse<'_>,
+        coverage: &mut Coverage,
+    ) -> Asked {
+        let gone = world.inc(waiting.at) != Some(waiting.inc);
+        // In the end everyone waits for as long as it takes.
+        if !gone && (self.stopped || world.now - waiting.since < self.patience) {
+            return None;
+        }
+        let (at, request) = (waiting.at, waiting.request);
+        let next = self.give_up(number, waiting, true, world, coverage);
+        if next.is_none() && !gone && self.rng.bool() {
+            return Some((at, Event::Cancel { request }));
+        }
+        next
+    }
+
+    /// A try got no answer. `doubtful` says whether it may have been executed.
+    fn give_up(
+        &mut self,
+        number: usize,
+        waiting: Waiting,
+        doubtful: bool,
+        world: Glimpse<'_>,
+        coverage: &mut Coverage,
+    ) -> Asked {
+        self.owners.remove(&waiting.request);
+        let doubtful = doubtful || waiting.doubtful;
+        let (call, handle, command) = match waiting.job {
+            Job::Open | Job::Compact { .. } => {
+                self.clients[number].waiting = None;
+                return None;
+            }
+            Job::Call { call, handle, command } | Job::Close { call, handle, command, .. } => {
+                (call, handle, command)
+            }
+        };
+        if let Some(session) = self.clients[number].session
+            && !command.is_empty()
+            && !self.stopped
+            && self.rng.u8(..8) != 0
+        {
+            // Again, at another process; where that one is down, later.
+            let (call, command) = (call.clone(), command.clone());
+            let job = match self.rng.u8(..6) {
+                0 => Job::Close { session: session.id, call, handle, command },
+                _ => Job::Call { call, handle, command },
+            };
+            if let Some(at) = self.pick(world) {
+                coverage.retries += 1;
+                return self.ask(number, at, world, job, doubtful);
+            }
+            let since = world.now;
+            self.clients[number].waiting = Some(Waiting { job, doubtful, since, inc: 0, ..waiting });
+            return None;
+        }
+        self.clients[number].waiting = None;
+        // A session goes on with its next call: the watermark says that nobody waits for this one.
+        let outcome = match call {
+            Call::Get { .. } => Outcome::Fail,
+            _ if !doubtful => Outcome::Fail,
+            _ => {
+                coverage.unknown += 1;
+                Outcome::Unknown
+            }
+        };
+        self.recorder.complete(handle, outcome, world.now);
+        None
+    }
+
+    /// A call has its answer.
+    fn settle(
+        &mut self,
+        number: usize,
+        (call, handle): (&Call, Handle),
+        (reply, revision): (Reply, u64),
+        replica: u64,
+        now: u64,
+    ) {
+        self.revision = self.revision.max(revision);
+        self.clients[number].workload.observe(call, &reply);
+        let outcome = Outcome::Ok { reply, revision: Some(revision), replica: Some(replica) };
+        self.recorder.complete(handle, outcome, now);
+    }
+
+    /// A process answers somebody. Returns what the client asks next, if it does so at once.
+    pub(super) fn upon(
+        &mut self,
+        at: ProcessId,
+        indication: &service::Up,
+        world: Glimpse<'_>,
+        coverage: &mut Coverage,
+    ) -> Result<Asked, Failure> {
+        let (Indication::Reply { request, .. }
+        | Indication::Readable { request }
+        | Indication::Refused { request, .. }) = indication
+        else {
+            return Ok(None);
+        };
+        ensure(self.answered.insert(*request), Property::AtMostOnce, || {
+            format!("{at} answers request {request} a second time")
+        })?;
+        let Some(number) = self.owners.get(request).copied() else { return Ok(None) };
+        let Some(waiting) = self.clients[number].waiting.clone() else { return Ok(None) };
+        if let Indication::Refused { why, .. } = indication {
+            let doubtful = match why {
+                Refusal::NoLeader | Refusal::TooMany => false,
+                Refusal::TimedOut | Refusal::LeaderChanged => true,
+            };
+            return Ok(self.give_up(number, waiting, doubtful, world, coverage));
+        }
+        self.owners.remove(request);
+        self.clients[number].waiting = None;
+        match indication {
+            Indication::Reply { reply, .. } => {
+                coverage.replies += 1;
+                self.upon_reply(number, waiting, reply, world)
+            }
+            _ => {
+                let Job::Call { call: call @ Call::Get { key, .. }, handle, .. } = &waiting.job else {
+                    return Err(nonsense(at, &waiting.job, "go on and read"));
+                };
+                coverage.reads += 1;
+                match world.read(at, key) {
+                    Some((value, revision)) => {
+                        let answer = (Reply::Get(value), revision);
+                        self.settle(number, (call, *handle), answer, world.replica(at), world.now);
+                    }
+                    None => self.recorder.complete(*handle, Outcome::Fail, world.now),
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn upon_reply(
+        &mut self,
+        number: usize,
+        waiting: Waiting,
+        reply: &service::Reply,
+        world: Glimpse<'_>,
+    ) -> Result<Asked, Failure> {
+        let (at, doubtful) = (waiting.at, waiting.doubtful);
+        match waiting.job {
+            Job::Compact { .. } => {}
+            Job::Open => match service::answer(None, reply) {
+                Answer::SessionOpened(id) => self.clients[number].session = Some(Session { id, seq: 0 }),
+                other => return Err(nonsense(at, &Job::Open, &format!("{other:?}"))),
+            },
+            Job::Close { call, handle, command, .. } => {
+                // Whatever became of the call, nothing becomes of it from now on.
+                let job = Job::Call { call, handle, command };
+                return Ok(self.ask(number, at, world, job, doubtful));
+            }
+            Job::Call { call, handle, command } => match service::answer(Some(&call), reply) {
+                Answer::Done { reply, revision } => {
+                    self.settle(number, (&call, handle), (reply, revision), world.replica(at), world.now);
+                }
+                Answer::SessionLost => {
+                    self.clients[number].session = None;
+                    let outcome = if doubtful { Outcome::Unknown } else { Outcome::Fail };
+                    self.recorder.complete(handle, outcome, world.now);
+                }
+                Answer::ReplyLost => self.recorder.complete(handle, Outcome::Unknown, world.now),
+                other => {
+                    let job = Job::Call { call, handle, command };
+                    return Err(nonsense(at, &job, &format!("{other:?}")));
+                }
+            },
+        }
+        Ok(None)
+    }
+
+    /// A put at one process, by a client of its own: where faults have stopped it must be answered.
+    pub(super) fn probe(&mut self, at: ProcessId, world: Glimpse<'_>) -> Asked {
+        let number = self.clients.len();
+        let workload = Workload::new(format!("p{number}"), vec![PROBE.into()], Mix::PUTS, self.rng.fork());
+        self.clients.push(Client { workload, sessions: false, session: None, waiting: None });
+        let call = self.clients[number].workload.draw();
+        let command = service::encode(&call, None);
+        let handle = self.invoke(number, call.clone(), world.now);
+        self.ask(number, at, world, Job::Call { call, handle, command }, false)
+    }
+
+    /// Whether every probe got its answer.
+    pub(super) fn probes_answered(&self) -> bool {
+        let failed =
+            |o: &Operation| matches!(&o.call, Call::Put { key, .. } if key == PROBE) && o.reply().is_none();
+        !self.recorder.operations().iter().any(failed)
+    }
+
+    /// Judges what all clients saw.
+    pub(super) fn judge(&self, coverage: &mut Coverage) -> Verdict {
+        let report = verify(self.recorder.operations(), &Limits::default());
+        coverage.undecided += u64::from(!report.undecided.is_empty());
+        let Some(violation) = report.violations.first() else { return Ok(()) };
+        let operations = violation.operations.iter().map(|o| {
+            let end = o.end_ns.map_or("∞".into(), |e| e.to_string());
+            format!("\n      client {} [{}, {end}]  {o}", o.client, o.start_ns)
+        });
+        let operations: String = operations.collect();
+        let detail = format!("{}: {}{operations}", violation.property, violation.statement);
+        Err(Failure { property: Property::ClientHistory, detail })
+    }
+}
+
+fn nonsense(at: ProcessId, job: &Job, answer: &str) -> Failure {
+    let asked = match job {
+        Job::Call { call, .. } => format!("{call:?}"),
+        Job::Open => "a session to be opened".into(),
+        Job::Close { .. } => "a session to be closed".into(),
+        Job::Compact { .. } => "a compaction".into(),
+    };
+    Failure {
+        property: Property::ClientHistory,
+        detail: format!("asked for {asked}, {at} answers: {answer}"),
+    }
+}

@@ -1,0 +1,190 @@
+//! What happens to a process and its surroundings: its disk gets on or fails, it crashes and
+//! recovers, its disk loses its memory, links are cut and heal.
+
+use super::adversary::Shape;
+use super::disk::Fault;
+use super::monitors::{Failure, Property, Verdict};
+use super::trace::{self, Note};
+use super::world::World;
+use crate::kernel::{Commit, Disk, DiskError, ProcessId, Store, Synced};
+use crate::stack::{Event, Role};
+
+impl World {
+    /// The disk of a process gets on by one stage.
+    pub(super) fn disk(&mut self, p: ProcessId, fault: Option<Fault>) -> Verdict {
+        let process = &mut self.processes[p.index()];
+        let Some(alive) = process.alive.as_deref_mut() else { return Ok(()) };
+        if let Some(synced) = alive.synced.take() {
+            let release = alive.journal.synced(synced);
+            return self.release(p, release);
+        }
+        let Some(commit) = alive.commit.take() else {
+            alive.commit = alive.journal.next_commit();
+            return Ok(());
+        };
+        if let Some(fault) = fault {
+            process.disk.arm(fault);
+        }
+        match self.write(p, &commit)? {
+            Ok(synced) => {
+                if let Some(alive) = self.alive_mut(p) {
+                    alive.synced = Some(synced);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                // The replica halts: recovery is the only way back.
+                self.say(|| format!("{p} halts: {error}"));
+                self.coverage.disk_failures += 1;
+                self.fall(p);
+                Ok(())
+            }
+        }
+    }
+
+    /// A commit reaches the disk, or does not.
+    pub(super) fn write(
+        &mut self,
+        p: ProcessId,
+        commit: &Commit,
+    ) -> Result<Result<Synced, DiskError>, Failure> {
+        let process = &mut self.processes[p.index()];
+        let before = *process.disk.facts();
+        let status = process.alive.as_ref().map(|a| a.stack.status());
+        let leads = status.filter(|s| s.role == Role::Leader).map(|s| s.accepted);
+        let disk: &mut dyn Disk = &mut process.disk;
+        let result = commit.run(disk);
+        let after = *process.disk.facts();
+        let changed = before != after;
+        for store in commit.batch().stores() {
+            match store {
+                Store::TruncatePrefix { .. } => self.coverage.trims += 1,
+                Store::Reset { .. } => self.coverage.snapshots += 1,
+                Store::Put { .. }
+                | Store::Remove { .. }
+                | Store::Append { .. }
+                | Store::TruncateSuffix { .. }
+                | Store::PutRow { .. }
+                | Store::DeleteRow { .. }
+                | Store::DropOtherGenerations { .. } => {}
+            }
+        }
+        self.trace.fold(after.len);
+        if changed || result.is_ok() {
+            let step = self.step;
+            self.trace.note(step, || Note::Stored { at: p, batch: trace::words(commit.batch()) });
+            if changed {
+                self.monitors.stored(p, &before, &process.disk, leads)?;
+            }
+        }
+        Ok(result)
+    }
+
+    /// A process crashes; a commit under way meets this fate.
+    pub(super) fn crash(&mut self, p: ProcessId, fault: Fault) -> Verdict {
+        let process = &mut self.processes[p.index()];
+        let Some(alive) = process.alive.as_deref_mut() else { return Ok(()) };
+        self.coverage.crashes += 1;
+        self.coverage.crashes_after_sync += u64::from(alive.synced.is_some());
+        self.coverage.crashes_in_exposure += u64::from(alive.has_exposures());
+        self.coverage.crash_loops += u64::from(self.step - alive.born < 40);
+        let commit = alive.commit.take();
+        let step = self.step;
+        self.trace.note(step, || Note::Crashed { at: p, during: commit.as_ref().map(|_| fault) });
+        if let Some(commit) = commit {
+            self.coverage.crashes_in_write += 1;
+            process.disk.arm(fault);
+            let _ = self.write(p, &commit)?;
+        }
+        self.fall(p);
+        Ok(())
+    }
+
+    /// A process is gone, with everything that was not durable.
+    pub(super) fn fall(&mut self, p: ProcessId) {
+        self.trace.fold(0xdead_0000 + u64::from(p.0));
+        let process = &mut self.processes[p.index()];
+        process.led = process.alive.as_ref().is_some_and(|a| a.stack.status().role == Role::Leader);
+        process.alive = None;
+        process.disk.crash();
+        self.monitors.crashed(p);
+        self.coverage.blackouts += u64::from(self.processes.iter().all(|q| q.alive.is_none()));
+        for peer in self.members().filter(|q| *q != p) {
+            if self.rng.bool() && !self.network.is_cut(peer, p) {
+                self.arrives(peer, Event::Refused { peer: p });
+            }
+        }
+    }
+
+    /// A process recovers, from what is durable alone.
+    pub(super) fn recover(&mut self, p: ProcessId) -> Verdict {
+        if self.is_up(p) {
+            return Ok(());
+        }
+        let boot = self.rng.u64(..);
+        let step = self.step;
+        let process = &mut self.processes[p.index()];
+        let stored = process.disk.facts().inc > 0;
+        let release = process.boot(boot, step).map_err(|e| Failure {
+            property: Property::Incarnations,
+            detail: format!("{p} cannot recover from what it had stored: {e}"),
+        })?;
+        self.coverage.recoveries += u64::from(stored);
+        self.coverage.leader_recoveries += u64::from(stored && process.led);
+        let inc = process.inc().unwrap_or_default();
+        self.trace.fold(inc);
+        self.trace.note(step, || Note::Recovered { at: p, inc });
+        self.monitors.booted(p, inc, &process.disk)?;
+        self.watch(p)?;
+        self.release(p, release)?;
+        for peer in self.members().filter(|q| *q != p) {
+            for (at, peer) in [(p, peer), (peer, p)] {
+                if self.is_up(peer) && !self.network.is_cut(at, peer) {
+                    self.arrives(at, Event::Connected { peer });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The disk of a process that is down loses everything; its directory is made anew.
+    pub(super) fn wipe(&mut self, p: ProcessId) {
+        if self.is_up(p) {
+            return;
+        }
+        self.say(|| format!("the disk of {p} is WIPED"));
+        let disk = 2000 + u64::from(p.0);
+        let process = &mut self.processes[p.index()];
+        self.monitors.wiped(p, process.disk.facts());
+        self.effects.wiped(p);
+        process.wipe(disk);
+        self.wiped.push(p);
+        self.coverage.wipes += 1;
+    }
+
+    /// The links take another shape.
+    pub(super) fn reshape(&mut self, shape: Shape, forget: bool) {
+        self.say(|| format!("links: {shape:?}"));
+        match shape {
+            Shape::OneWay(_) => self.coverage.one_way += 1,
+            Shape::Chain(_) | Shape::Star(_) | Shape::Holes(_) => self.coverage.partial += 1,
+            Shape::Whole | Shape::Halves(_) => {}
+        }
+        let n = self.processes.len();
+        for (from, to) in self.pairs() {
+            let cut = shape.cuts(from, to, n);
+            let changed = self.network.set_cut(from, to, cut);
+            if !changed {
+                continue;
+            }
+            if cut {
+                self.coverage.cuts += 1;
+                if forget {
+                    self.network.forget(from, to, || false);
+                }
+            } else if self.is_up(to) {
+                self.arrives(from, Event::Connected { peer: to });
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Liveness: faults stop, everyone recovers, links heal (to a chain or a star at times). Within a
+//! bound of ticks a leader is trusted by all that hear it, and stays; every request is answered;
+//! everyone who hears the leader catches up.
+
+use super::adversary::Adversary;
+use super::monitors::{Property, Verdict, ensure};
+use super::world::World;
+use crate::kernel::{Ballot, ProcessId, Ticks};
+use crate::stack::Role;
+
+/// Ticks until a leader must be there.
+const ELECTION: Ticks = 600;
+/// Ticks for which it must stay, while clients go on.
+const REIGN: Ticks = 400;
+/// Ticks until every request is answered and everyone has caught up.
+const REST: Ticks = 600;
+/// Steps that all of this may take: ticks come at a certain rate.
+const STEPS: u64 = 400_000;
+
+/// Stops the faults, and checks.
+pub(super) fn check(world: &mut World, adversary: &mut Adversary) -> Verdict {
+    let shape = adversary.final_shape(world);
+    adversary.calm_down();
+    for p in world.members() {
+        world.recover(p)?;
+    }
+    world.reshape(shape, false);
+
+    pass(world, adversary, ELECTION)?;
+    if !world.wiped.is_empty() && world.members().any(|p| world.role(p) == Some(Role::Forming)) {
+        // A replica was wiped while the cluster formed: it may never form, and somebody must look.
+        return Ok(());
+    }
+    let (leader, ballot) = leader(world)?;
+    pass(world, adversary, REIGN)?;
+    let still = status_ballot(world, leader);
+    ensure(still == Some(ballot), Property::Leader, || {
+        format!(
+            "{leader} led in ballot {ballot}, and does so no more ({still:?}), though nothing failed{}",
+            roles(world)
+        )
+    })?;
+
+    world.clients.stop();
+    let hearers: Vec<ProcessId> = world.members().filter(|p| world.linked(*p, leader)).collect();
+    for p in &hearers {
+        world.probe(*p)?;
+    }
+    pass(world, adversary, REST)?;
+    ensure(world.clients.probes_answered(), Property::Progress, || {
+        format!("{leader} leads, and a put at a process that hears it had no answer{}", roles(world))
+    })?;
+    ensure(world.clients.waiting() == 0, Property::Progress, || {
+        format!("{} clients wait for an answer{}", world.clients.waiting(), roles(world))
+    })?;
+    let decided = |p: ProcessId| world.alive(p).map(|a| a.stack.status().applied);
+    for p in hearers {
+        ensure(decided(p) == decided(leader), Property::Progress, || {
+            format!("{p} hears {leader}, and did not catch up with it{}", roles(world))
+        })?;
+    }
+    Ok(())
+}
+
+/// Lets so many ticks pass everywhere.
+fn pass(world: &mut World, adversary: &mut Adversary, ticks: Ticks) -> Verdict {
+    let ends: Vec<Ticks> = world.processes.iter().map(|p| p.ticks + ticks).collect();
+    let limit = world.steps() + STEPS;
+    while world.processes.iter().zip(&ends).any(|(p, end)| p.ticks < *end) && world.steps() < limit {
+        world.take(adversary)?;
+    }
+    Ok(())
+}
+
+/// The leader that all who hear it trust.
+fn leader(world: &World) -> Result<(ProcessId, Ballot), super::Failure> {
+    let leads = |p: &ProcessId| world.role(*p) == Some(Role::Leader);
+    let trusted = |leader: ProcessId| {
+        world
+            .members()
+            .filter(|p| world.linked(*p, leader))
+            .all(|p| world.alive(p).is_some_and(|a| a.stack.status().leader == Some(leader)))
+    };
+    // Beside it there may be an older one that hears no majority, and that others still hear.
+    let ballot = |p: &ProcessId| status_ballot(world, *p);
+    match world.members().filter(leads).filter(|p| trusted(*p)).max_by_key(ballot) {
+        Some(leader) => Ok((leader, status_ballot(world, leader).unwrap_or_default())),
+        None => Err(super::Failure {
+            property: Property::Leader,
+            detail: format!(
+                "no leader is trusted by all that hear it, though faults stopped long ago{}",
+                roles(world)
+            ),
+        }),
+    }
+}
+
+/// The ballot in which a process leads.
+fn status_ballot(world: &World, p: ProcessId) -> Option<Ballot> {
+    let status = world.alive(p)?.stack.status();
+    (status.role == Role::Leader).then_some(status.accepted)
+}
+
+fn roles(world: &World) -> String {
+    let lines = world.members().map(|p| match world.alive(p) {
+        None => format!("\n      {p} is down"),
+        Some(a) => {
+            let s = a.stack.status();
+            let hears: Vec<ProcessId> = world.members().filter(|q| world.linked(p, *q) && *q != p).collect();
+            format!(
+                "\n      {p}: {:?}, trusts {:?}, prom {}, accRnd {}, log {}..{}, decided {}, applied {}, hears {hears:?}",
+                s.role, s.leader, s.promised, s.accepted, s.log_first, s.log_len, s.decided, s.applied
+            )
+        }
+    });
+    lines.collect()
+}

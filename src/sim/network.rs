@@ -1,0 +1,116 @@
+//! The simulated network: what is in flight between each ordered pair of processes.
+//!
+//! Any frame may be delivered next, never, or more than once; a link that is cut holds what it
+//! carries until it heals, or forgets it. Frames of a crashed incarnation stay in flight. As in
+//! production, each pair has a bounded window, and messages that say so have one slot per kind, where
+//! the newest replaces the one that waits.
+
+use crate::kernel::{Frame, Incarnation, ProcessId, Slot};
+use bytes::Bytes;
+use fastrand::Rng;
+use std::collections::VecDeque;
+
+/// Frames in flight from one process to another.
+const WINDOW: usize = 128;
+
+/// A frame on its way.
+#[derive(Clone, Debug)]
+pub(super) struct InFlight {
+    /// What was sent.
+    pub(super) bytes: Bytes,
+    /// The incarnation of the sender that sent it.
+    pub(super) inc: Incarnation,
+    tag: Option<(u8, u8)>,
+}
+
+/// What became of a frame that was handed to the network.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Sent {
+    /// It is in flight.
+    InFlight,
+    /// It is in flight, in the place of an older one of its kind.
+    Replaced,
+    /// The window was full: it is gone.
+    Dropped,
+}
+
+#[derive(Debug)]
+pub(super) struct Network {
+    processes: usize,
+    flights: Vec<VecDeque<InFlight>>,
+    cut: Vec<bool>,
+    /// Whether the newest message of a kind replaces the one that waits.
+    replacing: bool,
+}
+
+impl Network {
+    pub(super) fn new(processes: usize, replacing: bool) -> Self {
+        let pairs = processes * processes;
+        Self { processes, flights: vec![VecDeque::new(); pairs], cut: vec![false; pairs], replacing }
+    }
+
+    fn pair(&self, from: ProcessId, to: ProcessId) -> usize {
+        from.index() * self.processes + to.index()
+    }
+
+    /// Puts a frame in flight.
+    pub(super) fn send(&mut self, from: ProcessId, to: ProcessId, inc: Incarnation, frame: &Frame) -> Sent {
+        let pair = self.pair(from, to);
+        let flight = &mut self.flights[pair];
+        let tag = (self.replacing && frame.slot() == Slot::Newest).then(|| frame.tag());
+        let new = InFlight { bytes: frame.bytes().clone(), inc, tag };
+        if tag.is_some()
+            && let Some(older) = flight.iter_mut().find(|f| f.tag == tag && f.inc == inc)
+        {
+            *older = new;
+            return Sent::Replaced;
+        }
+        if flight.len() >= WINDOW {
+            return Sent::Dropped;
+        }
+        flight.push_back(new);
+        Sent::InFlight
+    }
+
+    /// A pair with something to deliver, or none.
+    pub(super) fn any(&self, rng: &mut Rng) -> Option<(ProcessId, ProcessId)> {
+        let pairs = self.flights.len();
+        let start = rng.usize(..pairs);
+        let ready = |pair: &usize| !self.flights[*pair].is_empty() && !self.cut[*pair];
+        let pair = (start..pairs).chain(0..start).find(ready)?;
+        Some((ProcessId((pair / self.processes) as u8), ProcessId((pair % self.processes) as u8)))
+    }
+
+    /// How many frames are in flight from one process to another.
+    pub(super) fn in_flight(&self, from: ProcessId, to: ProcessId) -> usize {
+        self.flights[self.pair(from, to)].len()
+    }
+
+    /// Takes a frame off its way; position 0 is the oldest.
+    pub(super) fn take(&mut self, from: ProcessId, to: ProcessId, at: usize) -> InFlight {
+        let pair = self.pair(from, to);
+        self.flights[pair].remove(at).expect("the adversary picks among the frames in flight")
+    }
+
+    /// A copy of a frame, which stays on its way.
+    pub(super) fn copy(&self, from: ProcessId, to: ProcessId, at: usize) -> InFlight {
+        self.flights[self.pair(from, to)][at].clone()
+    }
+
+    /// Forgets what is in flight from one process to another, but for what `keep` says.
+    pub(super) fn forget(&mut self, from: ProcessId, to: ProcessId, mut keep: impl FnMut() -> bool) {
+        let pair = self.pair(from, to);
+        self.flights[pair].retain(|_| keep());
+    }
+
+    /// Cuts a link, or heals it. Returns whether that changed it.
+    pub(super) fn set_cut(&mut self, from: ProcessId, to: ProcessId, cut: bool) -> bool {
+        let pair = self.pair(from, to);
+        std::mem::replace(&mut self.cut[pair], cut) != cut
+    }
+
+    /// Whether a link is cut.
+    pub(super) fn is_cut(&self, from: ProcessId, to: ProcessId) -> bool {
+        self.cut[self.pair(from, to)]
+    }
+}

@@ -1,0 +1,92 @@
+//! What leaves a process: frames to the network, indications to clients, one by one.
+
+use super::clients::Glimpse;
+use super::monitors::{Failure, Property, Verdict};
+use super::network::Sent;
+use super::service;
+use super::trace::{Note, Trace};
+use super::world::{World, crc};
+use crate::kernel::{Exposed, Opened, Outgoing, ProcessId, Rows};
+use crate::stack::{Event, Indication};
+
+impl World {
+    /// The next frame leaves a process.
+    pub(super) fn send_next(&mut self, p: ProcessId) {
+        let step = self.step;
+        let Some(alive) = self.processes[p.index()].alive.as_deref_mut() else { return };
+        let Some(exposed) = alive.frames.pop_front() else { return };
+        let Outgoing { to, frame } = Exposed::into_inner(exposed);
+        let bytes = frame.bytes().clone();
+        self.trace.fold(u64::from(crc(&bytes)));
+        if to == p {
+            // What a process says to itself is part of it: reliable and in order, until it crashes.
+            self.trace.note(step, || Note::Delivered { from: p, to, bytes: bytes.clone() });
+            if let Ok(frame) = Opened::check(bytes) {
+                alive.inbox.push_back(Event::Frame { from: p, frame });
+            }
+            return;
+        }
+        if self.network.send(p, to, alive.inc, &frame) != Sent::InFlight {
+            self.coverage.dropped += 1;
+        }
+        self.trace.note(step, || Note::Sent { from: p, to, bytes });
+    }
+
+    /// The next indication leaves a process.
+    pub(super) fn show_next(&mut self, p: ProcessId) -> Verdict {
+        let process = &mut self.processes[p.index()];
+        let Some(alive) = process.alive.as_deref_mut() else { return Ok(()) };
+        let Some(exposed) = alive.indications.pop_front() else { return Ok(()) };
+        let indication = exposed.into_inner();
+        match &indication {
+            Indication::Publish { applied, view } => {
+                self.trace.fold(*applied);
+                let mut state = Trace::new(0);
+                state.fold(service::revision(view));
+                self.effects.shows(p, service::revision(view))?;
+                for key in &self.keys {
+                    let found = service::peek(view, key, &process.disk).map_err(|e| Failure {
+                        property: Property::ClientHistory,
+                        detail: format!("{p} cannot read {key} in the view that it publishes: {e}"),
+                    })?;
+                    if let Some((value, revision)) = found {
+                        self.effects.wrote(&value, revision)?;
+                        state.fold(revision);
+                    }
+                    state.fold(0);
+                }
+                self.effects.state(p, *applied, state.hash())?;
+                alive.view = Some(view.clone());
+                return Ok(());
+            }
+            Indication::Fetch { ticket, from, end, max_bytes } => {
+                let rows = match self.rng.u8(..8) {
+                    0 => None,
+                    _ => process.disk.scan(*from, *end, *max_bytes).ok(),
+                };
+                let event = Event::Rows { ticket: *ticket, rows };
+                alive.inbox.push_back(event);
+                return Ok(());
+            }
+            Indication::HandedOver => {}
+            Indication::Reply { .. } | Indication::Readable { .. } | Indication::Refused { .. } => {
+                let text = || format!("{p} answers {}", answer_words(&indication));
+                let step = self.step;
+                self.trace.note(step, || Note::Said { text: text().into() });
+            }
+        }
+        let glimpse = Glimpse { processes: &self.processes, now: self.step };
+        let next = self.clients.upon(p, &indication, glimpse, &mut self.coverage)?;
+        self.ask(next)?;
+        Ok(())
+    }
+}
+
+fn answer_words(indication: &service::Up) -> String {
+    match indication {
+        Indication::Reply { request, .. } => format!("request {request}"),
+        Indication::Readable { request } => format!("request {request}: it may read"),
+        Indication::Refused { request, why } => format!("request {request}: {why}"),
+        Indication::Publish { .. } | Indication::Fetch { .. } | Indication::HandedOver => String::new(),
+    }
+}

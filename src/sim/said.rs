@@ -1,0 +1,108 @@
+//! Frames as their modules read them, for monitors, and in the words of the protocol, for people.
+
+use crate::consensus::{Accept, Heartbeat, Membership, Paxos};
+use crate::kernel::{Component, FrameError, Opened};
+use bytes::Bytes;
+use std::fmt;
+
+/// What a frame says.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Said {
+    Membership(Membership),
+    Heartbeat(Heartbeat),
+    Paxos(Paxos),
+    Accept(Accept),
+    Request(Opened),
+    CatchUp(Opened),
+}
+
+impl Said {
+    /// Reads a frame.
+    pub(super) fn read(bytes: Bytes) -> Result<Self, FrameError> {
+        let opened = Opened::check(bytes)?;
+        Ok(match opened.component() {
+            Component::Members => Self::Membership(opened.message()?),
+            Component::Detector => Self::Heartbeat(opened.message()?),
+            Component::Consensus => Self::Paxos(opened.message()?),
+            Component::Proposal => Self::Accept(opened.message()?),
+            Component::TotalOrder => Self::Request(opened),
+            Component::CatchUp => Self::CatchUp(opened),
+        })
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Membership(m) => write!(f, "{m:?}"),
+            Self::Heartbeat(Heartbeat::Request { round, inc }) => {
+                write!(f, "HbRequest(round {round}, inc {inc})")
+            }
+            Self::Heartbeat(Heartbeat::Reply { round, inc, ballot, prom, leader, happy, .. }) => write!(
+                f,
+                "HbReply(round {round}, inc {inc}, ballot {ballot}, prom {prom}, leader {leader}, {})",
+                if *happy { "happy" } else { "unhappy" }
+            ),
+            Self::Accept(a) => {
+                write!(
+                    f,
+                    "Accept(n {}, from {}, {}, decided {})",
+                    a.n,
+                    a.from,
+                    Count(a.entries.len()),
+                    a.decided
+                )
+            }
+            Self::Paxos(p) => paxos(p, f),
+            Self::Request(o) => write!(f, "Request(kind {})", o.kind()),
+            Self::CatchUp(o) => write!(f, "CatchUp(kind {})", o.kind()),
+        }
+    }
+}
+
+fn paxos(p: &Paxos, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match p {
+        Paxos::PrepareReq => write!(f, "PrepareReq"),
+        Paxos::Prepare { n, acc, len, decided, .. } => {
+            write!(f, "Prepare(n {n}, accRnd {acc}, len {len}, decided {decided})")
+        }
+        Paxos::Promise { n, sess, acc, len, decided, from, suffix } => write!(
+            f,
+            "Promise(n {n}, sess {}.{}, accRnd {acc}, len {len}, decided {decided}, from {from}, {})",
+            sess.inc,
+            sess.number,
+            Count(suffix.len())
+        ),
+        Paxos::Behind { n, decided } => write!(f, "Behind(n {n}, decided {decided})"),
+        Paxos::AcceptSync { n, sess, from, entries, decided } => write!(
+            f,
+            "AcceptSync(n {n}, sess {}.{}, from {from}, {}, decided {decided})",
+            sess.inc,
+            sess.number,
+            Count(entries.len())
+        ),
+        Paxos::Accepted { n, len, gap, .. } => {
+            write!(f, "Accepted(n {n}, len {len}{})", if *gap { ", gap" } else { "" })
+        }
+        Paxos::Decide { n, decided } => write!(f, "Decide(n {n}, {decided})"),
+        Paxos::Nack { prom } => write!(f, "Nack(prom {prom})"),
+        Paxos::ReadIndex { n, inc, round } => write!(f, "ReadIndex(n {n}, inc {inc}, round {round})"),
+        Paxos::ReadAck { n, inc, round } => write!(f, "ReadAck(n {n}, inc {inc}, round {round})"),
+        Paxos::HandOver { n } => write!(f, "HandOver(n {n})"),
+        Paxos::Durable { inc, prom, acc, len } => {
+            write!(f, "Durable(inc {inc}, prom {prom}, accRnd {acc}, len {len})")
+        }
+    }
+}
+
+struct Count(usize);
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => write!(f, "no entries"),
+            1 => write!(f, "1 entry"),
+            n => write!(f, "{n} entries"),
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! How clients speak to the state machine: the only file of the simulator that knows what is
+//! replicated.
+
+use crate::broadcast::StateMachine;
+use crate::history::{self, Call, Write};
+use crate::kernel::Rows;
+use crate::kv::{Command, Error, Op, Response, SessionCall};
+use crate::proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
+use crate::proto::etcdserverpb::{
+    CompactionRequest, Compare, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
+    request_op, response_op,
+};
+use crate::proto::mvccpb::KeyValue;
+use crate::stack::Indication;
+use bytes::Bytes;
+
+/// The state machine that is replicated.
+pub(super) type Machine = crate::kv::Machine;
+pub(super) type View = <Machine as StateMachine>::View;
+pub(super) type Reply = <Machine as StateMachine>::Reply;
+/// What processes indicate.
+pub(super) type Up = Indication<Reply, View>;
+
+/// The session of a client: its id, and the number of its last call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Session {
+    pub(super) id: u64,
+    pub(super) seq: u64,
+}
+
+/// The answer to a command, as its client understands it.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Answer {
+    /// It was executed.
+    Done { reply: history::Reply, revision: u64 },
+    /// A session is open.
+    SessionOpened(u64),
+    /// The session is gone: the command was not executed now, but may have been before.
+    SessionLost,
+    /// It was executed before, and nobody knows what it answered.
+    ReplyLost,
+    /// Nothing that the client could have expected.
+    Unexpected(String),
+}
+
+/// The command that opens a session.
+pub(super) fn open_session() -> Bytes {
+    Command::from(Op::OpenSession).encode()
+}
+
+/// The command that closes one.
+pub(super) fn close_session(id: u64) -> Bytes {
+    Command::from(Op::CloseSession(id)).encode()
+}
+
+/// The command that forgets what was superseded before a revision.
+pub(super) fn compact(revision: u64) -> Bytes {
+    Command::from(Op::Compact(CompactionRequest { revision: revision.cast_signed(), physical: false }))
+        .encode()
+}
+
+fn put(key: &str, value: &str) -> PutRequest {
+    PutRequest { key: key.to_owned().into(), value: value.to_owned().into(), ..Default::default() }
+}
+
+fn get(key: &str) -> RangeRequest {
+    RangeRequest { key: key.to_owned().into(), ..Default::default() }
+}
+
+fn delete(key: &str) -> DeleteRangeRequest {
+    DeleteRangeRequest { key: key.to_owned().into(), ..Default::default() }
+}
+
+fn op(request: request_op::Request) -> RequestOp {
+    RequestOp { request: Some(request) }
+}
+
+/// The comparison of a key with the value that it is expected to have; none compares with "absent".
+fn compare(key: &str, expected: Option<&str>) -> Compare {
+    let (target, union) = match expected {
+        Some(value) => (CompareTarget::Value, TargetUnion::Value(value.to_owned().into())),
+        None => (CompareTarget::Version, TargetUnion::Version(0)),
+    };
+    Compare {
+        result: CompareResult::Equal.into(),
+        target: target.into(),
+        key: key.to_owned().into(),
+        target_union: Some(union),
+        ..Default::default()
+    }
+}
+
+/// The command of a call.
+pub(super) fn encode(call: &Call, session: Option<Session>) -> Bytes {
+    let op = match call {
+        Call::Put { key, value } => Op::Put(put(key, value)),
+        Call::Delete { key } => Op::DeleteRange(delete(key)),
+        Call::Get { key, .. } => Op::Txn(TxnRequest {
+            success: vec![op(request_op::Request::RequestRange(get(key)))],
+            ..Default::default()
+        }),
+        Call::Cas { key, expected, value } => Op::Txn(TxnRequest {
+            compare: vec![compare(key, expected.as_deref())],
+            success: vec![op(request_op::Request::RequestPut(put(key, value)))],
+            ..Default::default()
+        }),
+        Call::Txn { reads, writes } => {
+            let reads = reads.iter().map(|key| op(request_op::Request::RequestRange(get(key))));
+            let writes = writes.iter().map(|Write { key, value }| match value {
+                Some(value) => op(request_op::Request::RequestPut(put(key, value))),
+                None => op(request_op::Request::RequestDeleteRange(delete(key))),
+            });
+            Op::Txn(TxnRequest { success: reads.chain(writes).collect(), ..Default::default() })
+        }
+    };
+    // One call at a time: those before it are answered, or given up.
+    let session = session.map(|s| SessionCall { id: s.id, seq: s.seq, low: s.seq });
+    Command { session, op }.encode()
+}
+
+/// What a reply tells the client; without a call, that of a session being opened.
+pub(super) fn answer(call: Option<&Call>, reply: &Reply) -> Answer {
+    let unexpected = || Answer::Unexpected(format!("{reply:?}"));
+    let response = match reply {
+        Ok(response) => response,
+        Err(Error::SessionExpired) => return Answer::SessionLost,
+        Err(Error::ReplyLost) => return Answer::ReplyLost,
+        Err(_) => return unexpected(),
+    };
+    use history::Reply as Told;
+    let (header, reply) = match (call, response) {
+        (None, Response::SessionOpened(id)) => return Answer::SessionOpened(*id),
+        (Some(Call::Put { .. }), Response::Put(r)) => (&r.header, Told::Put),
+        (Some(Call::Delete { .. }), Response::DeleteRange(r)) => {
+            (&r.header, Told::Delete(Some(r.deleted > 0)))
+        }
+        (Some(Call::Cas { .. }), Response::Txn(r, _)) => (&r.header, Told::Cas(r.succeeded)),
+        (Some(Call::Get { .. } | Call::Txn { .. }), Response::Txn(r, _)) => {
+            let read = r.responses.iter().filter_map(|r| match &r.response {
+                Some(response_op::Response::ResponseRange(r)) => Some(r.kvs.first().map(text)),
+                _ => None,
+            });
+            let mut read: Vec<Option<String>> = read.collect();
+            match call {
+                Some(Call::Get { .. }) => (&r.header, Told::Get(read.pop().flatten())),
+                _ => (&r.header, Told::Txn(read)),
+            }
+        }
+        _ => return unexpected(),
+    };
+    match header {
+        Some(header) => Answer::Done { reply, revision: header.revision.cast_unsigned() },
+        None => unexpected(),
+    }
+}
+
+fn text(kv: &KeyValue) -> String {
+    String::from_utf8_lossy(&kv.value).into_owned()
+}
+
+/// What a view shows of a key: its value and the revision that wrote it.
+pub(super) fn peek(view: &View, key: &str, rows: &dyn Rows) -> Result<Option<(String, u64)>, Error> {
+    let response = view.range(&get(key), rows)?;
+    Ok(response.kvs.first().map(|kv| (text(kv), kv.mod_revision.cast_unsigned())))
+}
+
+/// The revision of a view.
+pub(super) fn revision(view: &View) -> u64 {
+    view.revision().cast_unsigned()
+}

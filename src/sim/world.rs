@@ -1,0 +1,395 @@
+//! The world: processes, network, disks and clients, and what one step of the adversary does to
+//! them. Every step is watched by the monitors.
+
+use super::adversary::{Action, Adversary, Delivery, Haste, Step};
+use super::clients::{Clients, Glimpse};
+use super::coverage::Coverage;
+use super::monitors::{Effects, Failure, Monitors, Property, Seen, Verdict, ensure};
+use super::network::{InFlight, Network};
+use super::process::{Alive, Process};
+use super::said::Said;
+use super::service;
+use super::trace::{Note, Trace};
+use super::{Options, Profile};
+use crate::kernel::{Bounds, Config, Opened, ProcessId, Release, Timing};
+use crate::stack::{Event, Indication, Role};
+use bytes::Bytes;
+use fastrand::Rng;
+
+/// One execution, under way.
+pub(super) struct World {
+    pub(super) processes: Vec<Process>,
+    pub(super) network: Network,
+    pub(super) clients: Clients,
+    pub(super) monitors: Monitors,
+    pub(super) effects: Effects,
+    pub(super) coverage: Coverage,
+    pub(super) trace: Trace,
+    /// Draws what is not the adversary's choice: boot numbers, who hears of a crash.
+    pub(super) rng: Rng,
+    pub(super) step: u64,
+    /// Processes whose disk lost its memory.
+    pub(super) wiped: Vec<ProcessId>,
+    /// Keys that clients write, to be looked at in every view.
+    pub(super) keys: Vec<String>,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, options: &Options, rng: &mut Rng, keep: usize) -> Self {
+        let n = match options.processes {
+            0 if options.profile == Profile::Amnesia => [3, 3, 5][rng.usize(..3)],
+            0 => [3, 3, 3, 3, 5, 5, 4, 1][rng.usize(..8)],
+            n => n,
+        };
+        let timing = Timing { heartbeat: 5, election: 20, resend: 8 };
+        let bounds = Bounds {
+            requests: 32,
+            undecided_bytes: 4 << 10,
+            frame_entries: 1 << rng.u32(1..6),
+            frame_bytes: 1 << rng.u32(8..12),
+            window: 1 << rng.u64(2..7),
+            sync_bytes: 1 << rng.u32(9..14),
+            checkpoint_entries: 1 << rng.u32(4..8),
+            checkpoint_bytes: 64 << 10,
+            checkpoint_step: 1 << rng.u32(6..12),
+            tail_entries: rng.u64(0..32),
+        };
+        let config = |me: u8| Config {
+            me: ProcessId(me),
+            processes: n,
+            configuration: seed | 1,
+            disk: 1000 + u64::from(me),
+            boot: 0,
+            damaged: false,
+            timing,
+            bounds,
+            mutants: options.mutants,
+        };
+        let clients = rng.usize(4..12);
+        let keys: Vec<String> =
+            ["a", "b", "c", "d"][..rng.usize(1..=4)].iter().map(|k| (*k).into()).collect();
+        let patience = 4 * timing.election;
+        Self {
+            processes: (0..n as u8).map(|me| Process::new(config(me))).collect(),
+            network: Network::new(n, rng.bool()),
+            clients: Clients::new(rng.fork(), clients, &keys, patience),
+            monitors: Monitors::new(n),
+            effects: Effects::new(n),
+            coverage: Coverage::default(),
+            trace: Trace::new(keep),
+            rng: rng.fork(),
+            step: 0,
+            wiped: Vec::new(),
+            keys,
+        }
+    }
+
+    /// Steps taken so far.
+    pub(super) fn steps(&self) -> u64 {
+        self.step
+    }
+
+    pub(super) fn network(&self) -> &Network {
+        &self.network
+    }
+
+    pub(super) fn clients(&self) -> usize {
+        self.clients.len()
+    }
+
+    pub(super) fn alive(&self, p: ProcessId) -> Option<&Alive> {
+        self.processes[p.index()].alive.as_deref()
+    }
+
+    pub(super) fn alive_mut(&mut self, p: ProcessId) -> Option<&mut Alive> {
+        self.processes[p.index()].alive.as_deref_mut()
+    }
+
+    pub(super) fn is_up(&self, p: ProcessId) -> bool {
+        self.alive(p).is_some()
+    }
+
+    pub(super) fn role(&self, p: ProcessId) -> Option<Role> {
+        self.alive(p).map(|a| a.stack.status().role)
+    }
+
+    /// Whether the disk of a process has something to do.
+    pub(super) fn disk_may_move(&self, p: ProcessId) -> bool {
+        self.alive(p).is_some_and(|a| a.commit.is_some() || a.synced.is_some() || !a.journal.is_settled())
+    }
+
+    /// Whether some link is cut.
+    pub(super) fn has_cuts(&self) -> bool {
+        self.pairs().any(|(from, to)| self.network.is_cut(from, to))
+    }
+
+    pub(super) fn members(&self) -> impl Iterator<Item = ProcessId> + use<> {
+        (0..self.processes.len() as u8).map(ProcessId)
+    }
+
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (ProcessId, ProcessId)> + use<> {
+        let n = self.processes.len() as u8;
+        let pairs = (0..n).flat_map(move |from| (0..n).map(move |to| (ProcessId(from), ProcessId(to))));
+        pairs.filter(|(from, to)| from != to)
+    }
+
+    /// Takes one step.
+    pub(super) fn take(&mut self, adversary: &mut Adversary) -> Verdict {
+        let Step { action, haste } = adversary.next(self);
+        self.step += 1;
+        self.coverage.steps += 1;
+        let moved = self.perform(action)?;
+        if let Some(p) = moved {
+            self.hasten(p, haste)?;
+        }
+        Ok(())
+    }
+
+    /// Does what a step says. Returns the process that it moved.
+    pub(super) fn perform(&mut self, action: Action) -> Result<Option<ProcessId>, Failure> {
+        self.trace.fold(self.step);
+        match action {
+            Action::Deliver { from, to, at, how } => self.deliver(from, to, at, how),
+            Action::Handle { at, events } => {
+                self.handle(at, events)?;
+                Ok(Some(at))
+            }
+            Action::Disk { at, fault } => {
+                self.disk(at, fault)?;
+                Ok(Some(at))
+            }
+            Action::Expose { at, frame } => {
+                if frame {
+                    self.send_next(at)
+                } else {
+                    self.show_next(at)?
+                };
+                Ok(None)
+            }
+            Action::Tick { at } => {
+                self.trace.fold(0x71c4 + u64::from(at.0));
+                self.processes[at.index()].ticks += 1;
+                self.arrives(at, Event::Tick);
+                let step = self.step;
+                self.trace.note(step, || Note::Ticked { at });
+                self.handle(at, usize::MAX)?;
+                Ok(Some(at))
+            }
+            Action::Crash { at, fault } => {
+                self.crash(at, fault)?;
+                Ok(None)
+            }
+            Action::Recover { at } => {
+                self.recover(at)?;
+                Ok(Some(at))
+            }
+            Action::Wipe { at } => {
+                self.wipe(at);
+                Ok(None)
+            }
+            Action::Links { shape, forget } => {
+                self.reshape(shape, forget);
+                Ok(None)
+            }
+            Action::Client { number } => {
+                let glimpse = Glimpse { processes: &self.processes, now: self.step };
+                let asked = self.clients.act(number, glimpse, &mut self.coverage);
+                self.ask(asked)
+            }
+            Action::HandOver { at } => {
+                self.say(|| format!("{at} is asked to hand leadership over"));
+                self.arrives(at, Event::HandOver);
+                Ok(Some(at))
+            }
+            Action::Refuse { at, peer } => {
+                self.arrives(at, Event::Refused { peer });
+                Ok(Some(at))
+            }
+        }
+    }
+
+    /// A client asks a process.
+    pub(super) fn ask(&mut self, asked: Option<(ProcessId, Event)>) -> Result<Option<ProcessId>, Failure> {
+        let Some((at, event)) = asked else { return Ok(None) };
+        self.trace.fold(0xc11e_0000 + u64::from(at.0));
+        self.say(|| format!("a client asks {at}: {}", words(&event)));
+        self.arrives(at, event);
+        Ok(Some(at))
+    }
+
+    pub(super) fn say(&mut self, text: impl FnOnce() -> String) {
+        let step = self.step;
+        self.trace.note(step, || Note::Said { text: text().into() });
+    }
+
+    pub(super) fn arrives(&mut self, at: ProcessId, event: Event) {
+        if let Some(alive) = self.alive_mut(at) {
+            alive.inbox.push_back(event);
+        }
+    }
+
+    /// What a process does by itself before anything else happens to it.
+    pub(super) fn hasten(&mut self, p: ProcessId, haste: Haste) -> Verdict {
+        if haste == Haste::None {
+            return Ok(());
+        }
+        // Each round needs the one before; a commit's own report ends the chain.
+        for _ in 0..8 {
+            let Some(alive) = self.alive(p) else { return Ok(()) };
+            let (inbox, exposures) = (!alive.inbox.is_empty(), alive.has_exposures());
+            let disk = haste == Haste::Disk && self.disk_may_move(p);
+            if !(inbox || exposures || disk) {
+                break;
+            }
+            if inbox {
+                self.handle(p, usize::MAX)?;
+            }
+            while self.alive(p).is_some_and(|a| !a.frames.is_empty()) {
+                self.send_next(p);
+            }
+            while self.alive(p).is_some_and(|a| !a.indications.is_empty()) {
+                self.show_next(p)?;
+            }
+            if disk {
+                self.disk(p, None)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn deliver(
+        &mut self,
+        from: ProcessId,
+        to: ProcessId,
+        at: usize,
+        how: Delivery,
+    ) -> Result<Option<ProcessId>, Failure> {
+        let keep = how == Delivery::Again && self.network.in_flight(from, to) < 64;
+        let InFlight { bytes, inc, .. } =
+            if keep { self.network.copy(from, to, at) } else { self.network.take(from, to, at) };
+        self.trace.fold(u64::from(crc(&bytes)));
+        let step = self.step;
+        if how == Delivery::Lost {
+            self.coverage.dropped += 1;
+            self.trace.note(step, || Note::Dropped { from, to, bytes });
+            return Ok(None);
+        }
+        if let Delivery::Damaged { byte, by } = how {
+            let mut damaged = bytes.to_vec();
+            let at = byte as usize % damaged.len();
+            damaged[at] ^= by;
+            let through = Opened::check(damaged.into()).is_ok();
+            ensure(!through, Property::NoCreation, || {
+                format!("a frame from {from} to {to} was damaged at byte {at}, and passes its check")
+            })?;
+            self.coverage.corrupted += 1;
+            self.trace.note(step, || Note::Corrupted { from, to });
+            return Ok(None);
+        }
+        if !self.is_up(to) {
+            self.coverage.dropped += 1;
+            return Ok(None);
+        }
+        self.coverage.delivered += 1;
+        self.coverage.duplicated += u64::from(keep);
+        self.coverage.reordered += u64::from(at > 0);
+        let stale = self.processes[from.index()].inc() != Some(inc);
+        self.coverage.stale += u64::from(stale);
+        let frame = Opened::check(bytes.clone()).map_err(|e| Failure {
+            property: Property::NoCreation,
+            detail: format!("a frame from {from} to {to} is refused though nobody damaged it: {e}"),
+        })?;
+        self.trace.note(step, || Note::Delivered { from, to, bytes });
+        self.arrives(to, Event::Frame { from, frame });
+        Ok(Some(to))
+    }
+
+    /// A process handles what has arrived, in one turn.
+    pub(super) fn handle(&mut self, p: ProcessId, events: usize) -> Verdict {
+        let Some(alive) = self.processes[p.index()].alive.as_deref_mut() else { return Ok(()) };
+        if alive.inbox.is_empty() {
+            return Ok(());
+        }
+        let (_, release) = alive.handle(events);
+        self.watch(p)?;
+        self.release(p, release)
+    }
+
+    /// Looks at a process that has just had a turn.
+    pub(super) fn watch(&mut self, p: ProcessId) -> Verdict {
+        let Some(alive) = self.processes[p.index()].alive.as_deref() else { return Ok(()) };
+        let decided = alive.stack.status().decided;
+        self.monitors.reacted(p, decided, alive.stack.log())
+    }
+
+    /// What has become ready to leave.
+    pub(super) fn release(&mut self, p: ProcessId, release: Release<service::Up>) -> Verdict {
+        let process = &mut self.processes[p.index()];
+        let Some(alive) = process.alive.as_deref_mut() else { return Ok(()) };
+        let Release { frames, indications } = release;
+        let seen = Seen { disk: &process.disk, decided: alive.stack.status().decided };
+        let mut last: Option<(Bytes, Said)> = None;
+        for frame in &frames {
+            let bytes = frame.get().frame.bytes();
+            // A frame for several receivers is one.
+            let said = match last.take() {
+                Some((before, said)) if before.as_ptr() == bytes.as_ptr() => said,
+                Some(_) | None => {
+                    let said = Said::read(bytes.clone()).map_err(|e| Failure {
+                        property: Property::NoCreation,
+                        detail: format!("{p} sends a frame that cannot be read: {e}"),
+                    })?;
+                    self.monitors.said(p, alive.inc, &said, seen)?;
+                    said
+                }
+            };
+            last = Some((bytes.clone(), said));
+        }
+        for indication in &indications {
+            if let Indication::Publish { applied, .. } = indication.get() {
+                self.monitors.stated(p, *applied, process.disk.facts())?;
+            }
+        }
+        alive.frames.extend(frames);
+        alive.indications.extend(indications);
+        Ok(())
+    }
+
+    /// Whether two processes hear each other.
+    pub(super) fn linked(&self, p: ProcessId, q: ProcessId) -> bool {
+        p == q || !(self.network.is_cut(p, q) || self.network.is_cut(q, p))
+    }
+
+    /// Sums up what happened.
+    pub(super) fn sum_up(&mut self) {
+        self.coverage.decided = self.monitors.decided();
+        self.coverage.leader_changes = self.monitors.ballots_led().saturating_sub(1);
+    }
+
+    /// Sends a put to a process, which must answer it.
+    pub(super) fn probe(&mut self, at: ProcessId) -> Verdict {
+        let glimpse = Glimpse { processes: &self.processes, now: self.step };
+        let asked = self.clients.probe(at, glimpse);
+        self.ask(asked)?;
+        Ok(())
+    }
+}
+
+/// The checksum that a frame carries.
+pub(super) fn crc(bytes: &Bytes) -> u32 {
+    u32::from_be_bytes([bytes[8], bytes[9], bytes[10], bytes[11]])
+}
+
+fn words(event: &Event) -> String {
+    match event {
+        Event::Execute { request, .. } => format!("execute (request {request})"),
+        Event::Read { request, .. } => format!("read (request {request})"),
+        Event::Cancel { request } => format!("cancel (request {request})"),
+        Event::Frame { .. }
+        | Event::Tick
+        | Event::Connected { .. }
+        | Event::Refused { .. }
+        | Event::HandOver
+        | Event::Rows { .. } => String::new(),
+    }
+}
