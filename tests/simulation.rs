@@ -5,7 +5,7 @@ use kvorum::sim::{self, Coverage, Options, Outcome};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 fn seeds() -> u64 {
-    std::env::var("KVORUM_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(40)
+    std::env::var("KVORUM_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(150)
 }
 
 /// Runs seeds on both cores of the machine, whatever their order.
