@@ -63,7 +63,7 @@ pub enum Error {
     Disk(#[from] DiskError),
 }
 
-/// The kind of an [`Error`]: gRPC's status codes.
+/// The kind of an [`Error`](enum@Error): gRPC's status codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
     /// The request contradicts itself.
