@@ -76,6 +76,13 @@ impl Reads {
         late
     }
 
+    /// Gives up every read.
+    pub fn give_up(&mut self) -> Vec<u64> {
+        let ready = std::mem::take(&mut self.ready).into_iter().map(|(_, r)| r);
+        let others = std::mem::take(&mut self.waiting).into_iter().chain(std::mem::take(&mut self.asked));
+        others.chain(ready).map(|r| r.request).collect()
+    }
+
     /// Asks the leader of `ballot` where somebody waits and no question is out, or the one that is
     /// was probably lost. Returns the question's number where this process leads: it is then asked
     /// of the log directly.

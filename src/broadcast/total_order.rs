@@ -92,6 +92,12 @@ struct Pending {
     sent: Option<(Ballot, Ticks)>,
 }
 
+impl Pending {
+    fn give_up(self) -> (u64, GivenUp) {
+        (self.request, if self.sent.is_some() { GivenUp::Unknown } else { GivenUp::NeverSent })
+    }
+}
+
 /// Why a command was given up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum GivenUp {
@@ -145,10 +151,12 @@ impl TotalOrder {
         self.now = now;
         let late: Vec<u64> =
             self.pending.iter().filter(|(_, p)| p.deadline <= now).map(|(s, _)| *s).collect();
-        late.into_iter()
-            .filter_map(|seq| self.pending.remove(&seq))
-            .map(|p| (p.request, if p.sent.is_some() { GivenUp::Unknown } else { GivenUp::NeverSent }))
-            .collect()
+        late.into_iter().filter_map(|seq| self.pending.remove(&seq)).map(Pending::give_up).collect()
+    }
+
+    /// Gives up every request.
+    pub fn give_up(&mut self) -> Vec<(u64, GivenUp)> {
+        std::mem::take(&mut self.pending).into_values().map(Pending::give_up).collect()
     }
 
     /// Sends what the leader of `ballot` does not have yet, or has had for so long that it was

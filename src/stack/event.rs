@@ -1,5 +1,6 @@
 //! What goes into the stack, and what comes out of it.
 
+use crate::broadcast::GivenUp;
 use crate::consensus::Distrust;
 use crate::kernel::{Ballot, Incarnation, Opened, ProcessId, Row, RowKey, Ticks};
 use bytes::Bytes;
@@ -127,6 +128,15 @@ pub enum Refusal {
     /// can tell.
     #[error("etcdserver: leader changed")]
     LeaderChanged,
+}
+
+impl From<GivenUp> for Refusal {
+    fn from(given_up: GivenUp) -> Self {
+        match given_up {
+            GivenUp::NeverSent => Self::NoLeader,
+            GivenUp::Unknown => Self::TimedOut,
+        }
+    }
 }
 
 /// What a process does in the log protocol.

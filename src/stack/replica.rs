@@ -3,8 +3,8 @@
 use super::checkpoint::{CheckpointMeta, Checkpoints, ReplicaLoader};
 use super::event::{Event, Indication, Refusal, RequestId, Role, Status};
 use crate::broadcast::{
-    CatchUp, CatchUpMessage, Entry, Filter, GivenUp, Installed, Load, Reads, Source, StateMachine,
-    TotalOrder, TotalOrderMessage,
+    CatchUp, CatchUpMessage, Entry, Filter, Installed, Load, Reads, Source, StateMachine, TotalOrder,
+    TotalOrderMessage,
 };
 use crate::consensus::{
     Accept, Detector, Facts, Gate, Heartbeat, Members, Membership, Notice, Paxos, SequencePaxos,
@@ -369,11 +369,7 @@ impl<M: StateMachine> Stack<M> {
         }
         self.paxos.tick(self.now, self.detector.trusted(), self.detector.alive(), turn);
         for (request, given_up) in self.total_order.tick(self.now) {
-            let why = match given_up {
-                GivenUp::NeverSent => Refusal::NoLeader,
-                GivenUp::Unknown => Refusal::TimedOut,
-            };
-            up.expose(Indication::Refused { request, why });
+            up.expose(Indication::Refused { request, why: given_up.into() });
         }
         for request in self.reads.tick(self.now) {
             let why = if self.leader().is_none() { Refusal::NoLeader } else { Refusal::TimedOut };
@@ -416,6 +412,9 @@ impl<M: StateMachine> Stack<M> {
     /// `upon condition`: what follows from what happened, until nothing does.
     fn settle(&mut self, turn: &mut Turn, up: Out<'_, M>) {
         self.paxos.set_voters(self.members.voters());
+        if self.members.distrust().is_some() {
+            self.refuse(up);
+        }
         for _ in 0..SETTLE_ROUNDS {
             let leader = self.leader();
             let leads = self.paxos.leads();
@@ -447,6 +446,17 @@ impl<M: StateMachine> Stack<M> {
         if self.leaving && !self.paxos.is_leaving() {
             self.leaving = false;
             up.expose(Indication::HandedOver);
+        }
+    }
+
+    /// A process that lost its memory names its commands and questions like those of the life that
+    /// it forgot: it asks for nothing, lest it takes another answer for its own.
+    fn refuse(&mut self, up: Out<'_, M>) {
+        for (request, given_up) in self.total_order.give_up() {
+            up.expose(Indication::Refused { request, why: given_up.into() });
+        }
+        for request in self.reads.give_up() {
+            up.expose(Indication::Refused { request, why: Refusal::NoLeader });
         }
     }
 
