@@ -21,6 +21,7 @@
 //! | leader detector Ω | [`consensus::Detector`] |
 //! | sequence consensus | [`consensus::SequencePaxos`] |
 //! | total-order broadcast | [`broadcast::TotalOrder`], the decided log |
+//! | (N,N) atomic register | [`register::Registers`] |
 //! | replicated state machine | [`broadcast::StateMachine`], [`kv::Machine`] |
 //! | stable storage | [`kernel::Disk`], [`storage`] |
 //!
@@ -49,6 +50,8 @@ pub mod kernel;
 pub mod kv;
 #[cfg(feature = "node")]
 pub mod node;
+#[cfg(feature = "node")]
+pub mod register;
 #[cfg(feature = "node")]
 pub mod sim;
 #[cfg(feature = "node")]

@@ -10,12 +10,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("history", &[]),
     ("consensus", &["kernel"]),
     ("broadcast", &["kernel", "consensus"]),
-    ("stack", &["kernel", "consensus", "broadcast"]),
+    ("register", &["kernel"]),
+    ("stack", &["kernel", "consensus", "broadcast", "register"]),
     ("kv", &["kernel", "broadcast", "proto"]),
     ("storage", &["kernel"]),
     ("transport", &["kernel", "proto"]),
     ("client", &["proto"]),
-    ("sim", &["kernel", "consensus", "broadcast", "stack", "kv", "history", "proto"]),
+    ("sim", &["kernel", "consensus", "broadcast", "register", "stack", "kv", "history", "proto"]),
     ("api", &["kernel", "stack", "kv", "proto"]),
     (
         "node",
@@ -23,6 +24,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "kernel",
             "consensus",
             "broadcast",
+            "register",
             "stack",
             "kv",
             "storage",
@@ -35,7 +37,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 ];
 
 /// Folders that run under the simulator as they run in production.
-const PURE: &[&str] = &["kernel", "consensus", "broadcast", "stack", "kv", "history"];
+const PURE: &[&str] = &["kernel", "consensus", "broadcast", "register", "stack", "kv", "history"];
 
 /// What would make them depend on anything but their inputs.
 const IMPURE: &[&str] = &[

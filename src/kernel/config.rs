@@ -88,6 +88,10 @@ pub struct Bounds {
     pub checkpoint_step: usize,
     /// Entries below the checkpoint that stay in the log for followers that lag.
     pub tail_entries: u64,
+    /// Registers that a process keeps.
+    pub registers: usize,
+    /// Bytes of one register's value.
+    pub register_bytes: usize,
 }
 
 impl Default for Bounds {
@@ -107,6 +111,8 @@ impl Default for Bounds {
             checkpoint_bytes: 32 << 20,
             checkpoint_step: 256 << 10,
             tail_entries: 5_000,
+            registers: 4096,
+            register_bytes: 64 << 10,
         }
     }
 }

@@ -35,12 +35,21 @@ pub enum Component {
     TotalOrder = 5,
     /// Decided entries and snapshots, on their way to a process that fell behind.
     CatchUp = 6,
+    /// The atomic register.
+    Register = 7,
 }
 
 impl Component {
     /// All components.
-    pub const ALL: [Component; 6] =
-        [Self::Members, Self::Detector, Self::Consensus, Self::Proposal, Self::TotalOrder, Self::CatchUp];
+    pub const ALL: [Component; 7] = [
+        Self::Members,
+        Self::Detector,
+        Self::Consensus,
+        Self::Proposal,
+        Self::TotalOrder,
+        Self::CatchUp,
+        Self::Register,
+    ];
 
     fn from_number(n: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|c| *c as u8 == n)

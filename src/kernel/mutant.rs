@@ -23,11 +23,13 @@ pub enum Mutant {
     WipedVotes,
     CandidacyOnNack,
     HappyWithoutMajority,
+    ReadUnimposed,
+    WriteUnconsulted,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Mutant; 18] = [
+    pub const ALL: [Mutant; 20] = [
         Self::ResumeBallot,
         Self::StoreAdoptionApart,
         Self::SyncWithoutSession,
@@ -46,6 +48,8 @@ impl Mutant {
         Self::WipedVotes,
         Self::CandidacyOnNack,
         Self::HappyWithoutMajority,
+        Self::ReadUnimposed,
+        Self::WriteUnconsulted,
     ];
 
     /// What it leaves out.
@@ -69,6 +73,8 @@ impl Mutant {
             Self::WipedVotes => "a wiped replica votes",
             Self::CandidacyOnNack => "a Nack starts a candidacy",
             Self::HappyWithoutMajority => "a leader stays happy though a majority has promised away",
+            Self::ReadUnimposed => "a register is read without imposing what was read",
+            Self::WriteUnconsulted => "a register is written without consulting a majority",
         }
     }
 }

@@ -215,6 +215,7 @@ impl Core {
                 self.events.push(match ask {
                     Ask::Execute(command) => Event::Execute { request, command, patience },
                     Ask::Read => Event::Read { request, patience },
+                    Ask::Register(name, ask) => Event::Register { request, name, ask, patience },
                 });
             }
             Item::Cancel(request) => {
@@ -277,6 +278,9 @@ impl Core {
             Indication::Reply { request, reply } => self.answer(request, Ok(Answer::Reply(reply))),
             Indication::Readable { request } => self.answer(request, Ok(Answer::Readable)),
             Indication::Refused { request, why } => self.answer(request, Err(why.into())),
+            Indication::Returned { request, outcome } => {
+                self.answer(request, Ok(Answer::Returned(outcome)));
+            }
             Indication::Publish { view, .. } => self.shared().publish(view),
             Indication::Fetch { ticket, from, end, max_bytes } => {
                 let (rows, shared) = (self.rows.clone(), self.ending.shared.clone());

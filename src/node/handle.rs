@@ -6,6 +6,7 @@ use super::shared::{Answer, Ask, Call, CoreCounters, Item, Permits, Phase, Share
 use crate::api::{self, Cluster, Member};
 use crate::kernel::{Rows, Ticks};
 use crate::kv::{self, Limits};
+use crate::register;
 use crate::stack::{Refusal, RequestId, Role, Status};
 use crate::storage::Verdict;
 use crate::transport::Counters;
@@ -83,7 +84,24 @@ impl Handle {
     pub async fn execute(&self, command: kv::Command, deadline: Duration) -> Result<kv::Reply, Refused> {
         match self.ask(Ask::Execute(command.encode()), deadline).await? {
             Answer::Reply(reply) => Ok(reply),
-            Answer::Readable => unreachable!("a read was not asked for"),
+            Answer::Readable | Answer::Returned(_) => unreachable!("a command was asked for"),
+        }
+    }
+
+    /// Reads or writes a register, at a majority of the replicas and without any leader. A write
+    /// that is dropped, or fails with [`register::Failed::Unknown`], may take effect all the same.
+    ///
+    /// # Errors
+    /// [`Refused`] when the node cannot take it; else what the registers say.
+    pub async fn register(
+        &self,
+        name: &str,
+        ask: register::Ask,
+        deadline: Duration,
+    ) -> Result<register::Outcome, Refused> {
+        match self.ask(Ask::Register(name.to_owned(), ask), deadline).await? {
+            Answer::Returned(outcome) => Ok(outcome),
+            Answer::Reply(_) | Answer::Readable => unreachable!("a register was asked for"),
         }
     }
 
@@ -95,7 +113,7 @@ impl Handle {
     pub async fn read_barrier(&self, deadline: Duration) -> Result<kv::View, Refused> {
         match self.ask(Ask::Read, deadline).await? {
             Answer::Readable => self.view().ok_or_else(|| Refused::Halted(self.why_halted())),
-            Answer::Reply(_) => unreachable!("no command was asked for"),
+            Answer::Reply(_) | Answer::Returned(_) => unreachable!("a read was asked for"),
         }
     }
 
@@ -224,7 +242,8 @@ impl Handle {
         let Inner { shared, requests, bytes, next, .. } = &*self.inner;
         let size = match &ask {
             Ask::Execute(command) => command.len().min(REQUEST_BYTES) as u32,
-            Ask::Read => 0,
+            Ask::Read | Ask::Register(_, register::Ask::Read) => 0,
+            Ask::Register(_, register::Ask::Write(value)) => value.len().min(REQUEST_BYTES) as u32,
         };
         let permits =
             requests.clone().try_acquire_owned().ok().zip(bytes.clone().try_acquire_many_owned(size).ok());

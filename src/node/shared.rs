@@ -4,6 +4,7 @@ use super::error::{Halted, Refused};
 use super::inbox::Inbox;
 use crate::kernel::{DiskError, Row, Synced, Ticks};
 use crate::kv;
+use crate::register;
 use crate::stack::{RequestId, Status};
 use crate::transport::{Heard, Transport};
 use arc_swap::ArcSwapOption;
@@ -41,12 +42,16 @@ pub(super) struct Call {
 pub(super) enum Ask {
     Execute(Bytes),
     Read,
+    /// Of a register, by name.
+    Register(String, register::Ask),
 }
 
 pub(super) enum Answer {
     Reply(kv::Reply),
     /// The view published last may be read.
     Readable,
+    /// An operation on a register came to its end.
+    Returned(register::Outcome),
 }
 
 /// A request's share of what may be in flight: one of the requests, and its bytes.

@@ -65,6 +65,11 @@ impl Glimpse<'_> {
         self.processes[p.index()].inc()
     }
 
+    /// The life that a process is in: its directory, and its incarnation.
+    pub(super) fn life(self, p: ProcessId) -> Option<(u64, Incarnation)> {
+        self.inc(p).map(|inc| (self.replica(p), inc))
+    }
+
     /// What the view published last at a process shows of a key, and its revision. Before the
     /// first view nothing was ever written.
     fn read(self, p: ProcessId, key: &str) -> Option<(Option<String>, u64)> {

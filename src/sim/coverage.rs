@@ -80,6 +80,8 @@ coverage! {
     unknown: "requests of unknown fate",
     /// Requests of a session sent again to another process.
     retries: "session requests retried",
+    /// Reads and writes of registers that returned.
+    registers: "register operations",
     /// Log prefixes dropped.
     trims: "log trims",
     /// Snapshots installed in place of a log.

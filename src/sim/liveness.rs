@@ -42,6 +42,7 @@ pub(super) fn check(world: &mut World, adversary: &mut Adversary) -> Verdict {
     })?;
 
     world.clients.stop();
+    world.registers.stop();
     let hearers: Vec<ProcessId> = world.members().filter(|p| world.linked(*p, leader)).collect();
     for p in &hearers {
         // One that lost its memory receives, and asks for nothing.
@@ -49,12 +50,22 @@ pub(super) fn check(world: &mut World, adversary: &mut Adversary) -> Verdict {
             world.probe(*p)?;
         }
     }
+    let near: Vec<ProcessId> = world.members().filter(|p| hears_majority(world, *p)).collect();
+    for p in &near {
+        world.probe_register(*p)?;
+    }
     pass(world, adversary, REST)?;
+    ensure(world.registers.probes_returned(near.len()), Property::RegisterTermination, || {
+        format!("a write of a register, asked of a process that hears a majority, failed{}", roles(world))
+    })?;
     ensure(world.clients.probes_answered(), Property::Progress, || {
         format!("{leader} leads, and a put at a process that hears it had no answer{}", roles(world))
     })?;
     ensure(world.clients.waiting() == 0, Property::Progress, || {
         format!("{} clients wait for an answer{}", world.clients.waiting(), roles(world))
+    })?;
+    ensure(world.registers.waiting() == 0, Property::RegisterTermination, || {
+        format!("{} operations on registers have not returned{}", world.registers.waiting(), roles(world))
     })?;
     let decided = |p: ProcessId| world.alive(p).map(|a| a.stack.status().applied);
     for p in hearers {
@@ -73,6 +84,13 @@ fn pass(world: &mut World, adversary: &mut Adversary, ticks: Ticks) -> Verdict {
         world.take(adversary)?;
     }
     Ok(())
+}
+
+/// Whether a process that counts hears a majority of others that do.
+fn hears_majority(world: &World, p: ProcessId) -> bool {
+    let counts = |q: &ProcessId| !matches!(world.role(*q), Some(Role::Learner(_)) | None);
+    let heard = world.members().filter(|q| world.linked(p, *q)).filter(counts).count();
+    counts(&p) && heard > world.processes.len() / 2
 }
 
 /// The leader that all who hear it trust.

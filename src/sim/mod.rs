@@ -18,6 +18,7 @@ mod monitors;
 mod network;
 mod outlet;
 mod process;
+mod registers;
 mod said;
 mod service;
 mod trace;

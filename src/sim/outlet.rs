@@ -7,6 +7,7 @@ use super::service;
 use super::trace::{Note, Trace};
 use super::world::{World, crc};
 use crate::kernel::{Exposed, Opened, Outgoing, ProcessId, Rows};
+use crate::register;
 use crate::stack::{Event, Indication};
 
 impl World {
@@ -69,6 +70,13 @@ impl World {
                 return Ok(());
             }
             Indication::HandedOver => {}
+            Indication::Returned { request, outcome } => {
+                let text = || format!("{p} returns request {request}: {}", returned_words(outcome));
+                let step = self.step;
+                self.trace.note(step, || Note::Said { text: text().into() });
+                let ticks = process.ticks;
+                return self.registers.upon(p, *request, outcome, ticks, &mut self.coverage);
+            }
             Indication::Reply { .. } | Indication::Readable { .. } | Indication::Refused { .. } => {
                 let text = || format!("{p} answers {}", answer_words(&indication));
                 let step = self.step;
@@ -87,6 +95,17 @@ fn answer_words(indication: &service::Up) -> String {
         Indication::Reply { request, .. } => format!("request {request}"),
         Indication::Readable { request } => format!("request {request}: it may read"),
         Indication::Refused { request, why } => format!("request {request}: {why}"),
-        Indication::Publish { .. } | Indication::Fetch { .. } | Indication::HandedOver => String::new(),
+        Indication::Publish { .. }
+        | Indication::Fetch { .. }
+        | Indication::HandedOver
+        | Indication::Returned { .. } => String::new(),
+    }
+}
+
+fn returned_words(outcome: &register::Outcome) -> String {
+    match outcome {
+        Ok(None) => "nothing was ever written".into(),
+        Ok(Some(cell)) => format!("{} at {}", String::from_utf8_lossy(&cell.value), cell.tag),
+        Err(failed) => failed.to_string(),
     }
 }

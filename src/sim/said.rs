@@ -2,6 +2,7 @@
 
 use crate::consensus::{Accept, Heartbeat, Membership, Paxos};
 use crate::kernel::{Component, FrameError, Opened};
+use crate::register::RegisterMessage;
 use bytes::Bytes;
 use std::fmt;
 
@@ -14,6 +15,7 @@ pub(super) enum Said {
     Accept(Accept),
     Request(Opened),
     CatchUp(Opened),
+    Register(RegisterMessage),
 }
 
 impl Said {
@@ -27,6 +29,7 @@ impl Said {
             Component::Proposal => Self::Accept(opened.message()?),
             Component::TotalOrder => Self::Request(opened),
             Component::CatchUp => Self::CatchUp(opened),
+            Component::Register => Self::Register(opened.message()?),
         })
     }
 }
@@ -56,7 +59,22 @@ impl fmt::Display for Said {
             Self::Paxos(p) => paxos(p, f),
             Self::Request(o) => write!(f, "Request(kind {})", o.kind()),
             Self::CatchUp(o) => write!(f, "CatchUp(kind {})", o.kind()),
+            Self::Register(m) => register(m, f),
         }
+    }
+}
+
+fn register(m: &RegisterMessage, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match m {
+        RegisterMessage::Query { id, name, .. } => write!(f, "Query({name}, operation {id})"),
+        RegisterMessage::State { id, cell: None, .. } => write!(f, "State(nothing, operation {id})"),
+        RegisterMessage::State { id, cell: Some(cell), .. } => {
+            write!(f, "State({}, operation {id})", cell.tag)
+        }
+        RegisterMessage::Impose { id, name, cell } => {
+            write!(f, "Impose({name} := {}, operation {id})", cell.tag)
+        }
+        RegisterMessage::Imposed { id } => write!(f, "Imposed(operation {id})"),
     }
 }
 

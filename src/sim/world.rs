@@ -7,11 +7,13 @@ use super::coverage::Coverage;
 use super::monitors::{Effects, Failure, Monitors, Property, Seen, Verdict, ensure};
 use super::network::{InFlight, Network};
 use super::process::{Alive, Process};
+use super::registers::RegisterClients;
 use super::said::Said;
 use super::service;
 use super::trace::{Note, Trace};
 use super::{Options, Profile};
 use crate::kernel::{Bounds, Config, Opened, ProcessId, Release, Timing};
+use crate::register::Ask;
 use crate::stack::{Event, Indication, Role};
 use bytes::Bytes;
 use fastrand::Rng;
@@ -21,6 +23,7 @@ pub(super) struct World {
     pub(super) processes: Vec<Process>,
     pub(super) network: Network,
     pub(super) clients: Clients,
+    pub(super) registers: RegisterClients,
     pub(super) monitors: Monitors,
     pub(super) effects: Effects,
     pub(super) coverage: Coverage,
@@ -53,6 +56,7 @@ impl World {
             checkpoint_bytes: 64 << 10,
             checkpoint_step: 1 << rng.u32(6..12),
             tail_entries: rng.u64(0..32),
+            ..Bounds::default()
         };
         let config = |me: u8| Config {
             me: ProcessId(me),
@@ -73,6 +77,7 @@ impl World {
             processes: (0..n as u8).map(|me| Process::new(config(me))).collect(),
             network: Network::new(n, rng.bool()),
             clients: Clients::new(rng.fork(), clients, &keys, patience),
+            registers: RegisterClients::new(rng.fork(), clients / 2, patience),
             monitors: Monitors::new(n),
             effects: Effects::new(n),
             coverage: Coverage::default(),
@@ -94,7 +99,7 @@ impl World {
     }
 
     pub(super) fn clients(&self) -> usize {
-        self.clients.len()
+        self.clients.len() + self.registers.len()
     }
 
     pub(super) fn alive(&self, p: ProcessId) -> Option<&Alive> {
@@ -193,7 +198,10 @@ impl World {
             }
             Action::Client { number } => {
                 let glimpse = Glimpse { processes: &self.processes, now: self.step };
-                let asked = self.clients.act(number, glimpse, &mut self.coverage);
+                let asked = match number.checked_sub(self.clients.len()) {
+                    None => self.clients.act(number, glimpse, &mut self.coverage),
+                    Some(number) => self.registers.act(number, glimpse),
+                };
                 self.ask(asked)
             }
             Action::HandOver { at } => {
@@ -366,6 +374,14 @@ impl World {
         self.coverage.leader_changes = self.monitors.ballots_led().saturating_sub(1);
     }
 
+    /// Writes a register at a process, which must succeed.
+    pub(super) fn probe_register(&mut self, at: ProcessId) -> Verdict {
+        let glimpse = Glimpse { processes: &self.processes, now: self.step };
+        let asked = self.registers.probe(at, glimpse);
+        self.ask(asked)?;
+        Ok(())
+    }
+
     /// Sends a put to a process, which must answer it.
     pub(super) fn probe(&mut self, at: ProcessId) -> Verdict {
         let glimpse = Glimpse { processes: &self.processes, now: self.step };
@@ -391,5 +407,11 @@ fn words(event: &Event) -> String {
         | Event::Refused { .. }
         | Event::HandOver
         | Event::Rows { .. } => String::new(),
+        Event::Register { request, name, ask: Ask::Read, .. } => {
+            format!("read register {name} (request {request})")
+        }
+        Event::Register { request, name, ask: Ask::Write(_), .. } => {
+            format!("write register {name} (request {request})")
+        }
     }
 }

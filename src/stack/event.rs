@@ -3,6 +3,7 @@
 use crate::broadcast::GivenUp;
 use crate::consensus::Distrust;
 use crate::kernel::{Ballot, Incarnation, Opened, ProcessId, Row, RowKey, Ticks};
+use crate::register::{Ask, Outcome};
 use bytes::Bytes;
 use thiserror::Error;
 
@@ -50,6 +51,17 @@ pub enum Event {
         /// Ticks until the request is given up.
         patience: Ticks,
     },
+    /// Read or write a register, without any leader: answered by one [`Indication::Returned`].
+    Register {
+        /// The request.
+        request: RequestId,
+        /// The register.
+        name: String,
+        /// What is asked of it.
+        ask: Ask,
+        /// Ticks until the request is given up.
+        patience: Ticks,
+    },
     /// Nobody waits for the request any more. There is no answer.
     Cancel {
         /// The request.
@@ -88,6 +100,13 @@ pub enum Indication<R, V> {
         request: RequestId,
         /// Why.
         why: Refusal,
+    },
+    /// An operation on a register came to its end.
+    Returned {
+        /// The request.
+        request: RequestId,
+        /// What came of it.
+        outcome: Outcome,
     },
     /// The state as of now, for readers.
     Publish {

@@ -13,6 +13,7 @@ use crate::kernel::{
     Ballot, Component, Config, Held, Incarnation, Logged, LoggedLog, Mutant, Opened, ProcessId, Stored,
     Ticks, Turn, Undecodable,
 };
+use crate::register::{RegisterMessage, Registers, Return};
 use thiserror::Error;
 
 type Out<'a, M> = &'a mut Held<Indication<<M as StateMachine>::Reply, <M as StateMachine>::View>>;
@@ -53,6 +54,7 @@ pub struct Stack<M: StateMachine> {
     reads: Reads,
     catch_up: CatchUp<ReplicaLoader<M::Loader>>,
     source: Source,
+    registers: Registers,
     machine: M,
     filter: Filter,
     checkpoints: Checkpoints,
@@ -107,6 +109,7 @@ impl<M: StateMachine> Stack<M> {
             reads: Reads::start(config.clone(), *inc),
             catch_up: CatchUp::start(config.clone(), generation.max(machine.generation()) + 1),
             source: Source::start(config.clone()),
+            registers: Registers::start(config.clone(), *inc, &stored)?,
             checkpoints: Checkpoints::start(config.clone(), last),
             inc,
             members,
@@ -203,9 +206,15 @@ impl<M: StateMachine> Stack<M> {
                     up.expose(Indication::Refused { request, why: Refusal::TooMany });
                 }
             }
+            Event::Register { request, name, ask, patience } => {
+                if let Err(why) = self.registers.ask(request, &name, ask, patience, turn) {
+                    up.expose(Indication::Returned { request, outcome: Err(why) });
+                }
+            }
             Event::Cancel { request } => {
                 self.total_order.cancel(request);
                 self.reads.cancel(request);
+                self.registers.cancel(request);
             }
             Event::HandOver => {
                 self.leaving = true;
@@ -257,6 +266,12 @@ impl<M: StateMachine> Stack<M> {
             Component::CatchUp => {
                 if let Ok(message) = frame.message::<CatchUpMessage>() {
                     self.upon_catch_up(from, message, turn, up);
+                }
+            }
+            Component::Register => {
+                if let Ok(message) = frame.message::<RegisterMessage>() {
+                    self.registers.set_voters(self.members.voters());
+                    returned(self.registers.upon(from, message, turn), up);
                 }
             }
         }
@@ -375,6 +390,7 @@ impl<M: StateMachine> Stack<M> {
             let why = if self.leader().is_none() { Refusal::NoLeader } else { Refusal::TimedOut };
             up.expose(Indication::Refused { request, why });
         }
+        returned(self.registers.tick(turn), up);
         self.catch_up.tick(self.now, self.paxos.decided(), turn);
         if self.members.distrust().is_some()
             && self.now.is_multiple_of(self.config.timing.heartbeat)
@@ -458,6 +474,7 @@ impl<M: StateMachine> Stack<M> {
         for request in self.reads.give_up() {
             up.expose(Indication::Refused { request, why: Refusal::NoLeader });
         }
+        returned(self.registers.give_up(), up);
     }
 
     fn upon_notice(&mut self, notice: Notice, turn: &mut Turn) {
@@ -512,6 +529,13 @@ impl<M: StateMachine> Stack<M> {
             self.published = Some(self.applied);
             up.expose(Indication::Publish { applied: self.applied, view: self.machine.view() });
         }
+    }
+}
+
+/// Hands on what operations on registers returned.
+fn returned<R, V>(returns: impl IntoIterator<Item = Return>, up: &mut Held<Indication<R, V>>) {
+    for Return { request, outcome } in returns {
+        up.expose(Indication::Returned { request, outcome });
     }
 }
 

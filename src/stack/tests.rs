@@ -227,7 +227,7 @@ impl World {
                     let wanted = rows.filter(|(k, _)| *k >= from && k.main < end).take(3).cloned();
                     events.push(Event::Rows { ticket, rows: Some(wanted.collect()) });
                 }
-                Indication::HandedOver => {}
+                Indication::Returned { .. } | Indication::HandedOver => {}
             }
         }
         if !events.is_empty() {

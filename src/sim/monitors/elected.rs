@@ -45,7 +45,8 @@ impl Elected {
             | Said::Heartbeat(_)
             | Said::Membership(_)
             | Said::Request(_)
-            | Said::CatchUp(_) => return Ok(()),
+            | Said::CatchUp(_)
+            | Said::Register(_) => return Ok(()),
         };
         let (last, by) = self.last[p.index()];
         ensure(n.process == p, Property::ElectedBallots, || {

@@ -43,7 +43,10 @@ pub(super) fn said(p: ProcessId, inc: Incarnation, said: &Said, facts: &Facts) -
             facts.inc == *inc && facts.prom >= *prom && facts.prom >= *ballot
         }
         Said::Membership(Membership::Hello { inc, .. }) => facts.inc == *inc,
-        Said::Membership(Membership::Amnesia { .. }) | Said::Request(_) | Said::CatchUp(_) => true,
+        Said::Membership(Membership::Amnesia { .. })
+        | Said::Request(_)
+        | Said::CatchUp(_)
+        | Said::Register(_) => true,
     };
     covered(holds, p, said, facts)
 }
@@ -78,7 +81,8 @@ pub(super) fn decided(p: ProcessId, said: &Said, chosen: u64) -> Verdict {
         | Said::Heartbeat(_)
         | Said::Membership(_)
         | Said::Request(_)
-        | Said::CatchUp(_) => return Ok(()),
+        | Said::CatchUp(_)
+        | Said::Register(_) => return Ok(()),
     };
     ensure(decided <= chosen, Property::Exposure, || {
         format!("{p} says {said}, and only {chosen} entries are durable at a majority")

@@ -4,6 +4,7 @@
 use super::{Property, Verdict, ensure};
 use crate::consensus::{Heartbeat, Paxos};
 use crate::kernel::ProcessId;
+use crate::register::RegisterMessage;
 use crate::sim::said::Said;
 
 /// Which processes lost their memory.
@@ -40,13 +41,15 @@ impl Learners {
                 | Paxos::HandOver { .. },
             ) => true,
             Said::Heartbeat(Heartbeat::Reply { happy, .. }) => *happy,
+            Said::Register(RegisterMessage::State { .. } | RegisterMessage::Imposed { .. }) => true,
             Said::Paxos(
                 Paxos::PrepareReq | Paxos::Behind { .. } | Paxos::Nack { .. } | Paxos::Durable { .. },
             )
             | Said::Heartbeat(Heartbeat::Request { .. })
             | Said::Membership(_)
             | Said::Request(_)
-            | Said::CatchUp(_) => false,
+            | Said::CatchUp(_)
+            | Said::Register(RegisterMessage::Query { .. } | RegisterMessage::Impose { .. }) => false,
         };
         ensure(!votes, Property::Learners, || format!("{p} lost its memory, and says {said}"))
     }

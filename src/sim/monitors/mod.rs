@@ -63,6 +63,10 @@ pub enum Property {
     Leader,
     /// Once faults stop, every request is answered and every process catches up.
     Progress,
+    /// Every operation on a register takes effect at one instant while it lasts.
+    RegisterAtomicity,
+    /// Every operation on a register of a process that stays up returns.
+    RegisterTermination,
     /// The code's own assertions hold.
     Assertions,
 }
@@ -86,6 +90,8 @@ impl fmt::Display for Property {
             Self::Determinism => "determinism",
             Self::Leader => "leader",
             Self::Progress => "progress",
+            Self::RegisterAtomicity => "register atomicity",
+            Self::RegisterTermination => "register termination",
             Self::Assertions => "assertions",
         })
     }
@@ -207,7 +213,8 @@ impl Monitors {
             | Said::Heartbeat(_)
             | Said::Membership(_)
             | Said::Request(_)
-            | Said::CatchUp(_) => {}
+            | Said::CatchUp(_)
+            | Said::Register(_) => {}
         }
         exposure::said(p, inc, said, seen.disk.facts())?;
         exposure::decided(p, said, self.chosen.len())

@@ -1,0 +1,272 @@
+//! Clients of registers, and what must hold of what they are told.
+//!
+//! Operations are ordered by their tags. That order is one in which every operation takes effect
+//! while it lasts, if (Lynch, *Distributed Algorithms*, Lemma 13.16) an operation that begins after
+//! another has returned has no lower tag, a write a higher one, and reads return what was written
+//! with their tag.
+
+use super::clients::{Asked, Glimpse};
+use super::coverage::Coverage;
+use super::monitors::{Property, Verdict, ensure};
+use crate::kernel::{Incarnation, ProcessId, Ticks};
+use crate::register::{Ask, Failed, Outcome, Tag, tag};
+use crate::stack::{Event, RequestId};
+use bytes::Bytes;
+use fastrand::Rng;
+use std::collections::{BTreeMap, BTreeSet};
+
+const NAMES: [&str; 2] = ["x", "y"];
+/// Requests of these clients are numbered from here on.
+const FIRST: RequestId = 1 << 32;
+
+/// What a client waits for.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    request: RequestId,
+    at: ProcessId,
+    /// The life of it that was asked: its directory, and its incarnation.
+    life: (u64, Incarnation),
+    since: Ticks,
+    register: usize,
+    writes: bool,
+    /// The highest tag that had been returned when the operation began.
+    floor: Tag,
+}
+
+/// A register, as all clients together know it.
+#[derive(Debug, Default)]
+struct Known {
+    /// The highest tag that was returned to anybody.
+    returned: Tag,
+    /// The value of each tag that was returned.
+    values: BTreeMap<Tag, Bytes>,
+    /// Tags under which writes returned.
+    writes: BTreeSet<Tag>,
+    /// Values that somebody has begun to write.
+    begun: BTreeSet<Bytes>,
+}
+
+/// Clients that read and write registers, one operation at a time each.
+#[derive(Debug)]
+pub(super) struct RegisterClients {
+    rng: Rng,
+    clients: Vec<Option<Waiting>>,
+    known: [Known; NAMES.len()],
+    next: RequestId,
+    patience: Ticks,
+    stopped: bool,
+    /// Clients of whose operations one failed, for want of a majority.
+    failed: BTreeSet<usize>,
+    /// The longest that an operation took, in ticks of the process that was asked.
+    pub(super) longest: Ticks,
+}
+
+impl RegisterClients {
+    pub(super) fn new(rng: Rng, clients: usize, patience: Ticks) -> Self {
+        let known = Default::default();
+        let clients = vec![None; clients];
+        Self {
+            rng,
+            clients,
+            known,
+            next: FIRST,
+            patience,
+            stopped: false,
+            failed: BTreeSet::new(),
+            longest: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// No operation begins any more.
+    pub(super) fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// How many operations of processes that stayed up have not returned.
+    pub(super) fn waiting(&self) -> usize {
+        self.clients.iter().flatten().count()
+    }
+
+    /// A client's turn: it begins an operation, or finds that the process it asked has crashed.
+    pub(super) fn act(&mut self, number: usize, world: Glimpse<'_>) -> Asked {
+        if let Some(waiting) = self.clients[number] {
+            if world.life(waiting.at) != Some(waiting.life) {
+                self.clients[number] = None;
+            }
+            return None;
+        }
+        if self.stopped {
+            return None;
+        }
+        let at = ProcessId(self.rng.u8(..world.processes.len() as u8));
+        let (register, writes) = (self.rng.usize(..NAMES.len()), self.rng.bool());
+        self.begin(number, at, register, writes, world)
+    }
+
+    /// A write at one process, by a client of its own: where faults have stopped it must return.
+    pub(super) fn probe(&mut self, at: ProcessId, world: Glimpse<'_>) -> Asked {
+        self.clients.push(None);
+        self.begin(self.clients.len() - 1, at, 0, true, world)
+    }
+
+    /// Whether that many probes, the last clients that there are, have all succeeded.
+    pub(super) fn probes_returned(&self, probes: usize) -> bool {
+        let last = self.clients.len() - probes;
+        self.clients[last..].iter().all(Option::is_none) && self.failed.iter().all(|number| *number < last)
+    }
+
+    fn begin(
+        &mut self,
+        number: usize,
+        at: ProcessId,
+        register: usize,
+        writes: bool,
+        world: Glimpse<'_>,
+    ) -> Asked {
+        let life = world.life(at)?;
+        let request = self.next;
+        self.next += 1;
+        let known = &mut self.known[register];
+        let ask = if writes {
+            let value = Bytes::from(format!("v{}", request - FIRST));
+            known.begun.insert(value.clone());
+            Ask::Write(value)
+        } else {
+            Ask::Read
+        };
+        let since = world.processes[at.index()].ticks;
+        let floor = known.returned;
+        self.clients[number] = Some(Waiting { request, at, life, since, register, writes, floor });
+        let name = NAMES[register].to_owned();
+        Some((at, Event::Register { request, name, ask, patience: self.patience }))
+    }
+
+    /// An operation returned.
+    pub(super) fn upon(
+        &mut self,
+        at: ProcessId,
+        request: RequestId,
+        outcome: &Outcome,
+        now: Ticks,
+        coverage: &mut Coverage,
+    ) -> Verdict {
+        let is_mine = |w: &Option<Waiting>| w.is_some_and(|w| w.request == request && w.at == at);
+        let Some(number) = self.clients.iter().position(is_mine) else { return Ok(()) };
+        let Some(waiting) = self.clients[number].take() else { return Ok(()) };
+        let returned = match outcome {
+            Ok(returned) => returned,
+            // It may take effect, and nobody was told so.
+            Err(Failed::NoMajority | Failed::Unknown | Failed::TooMany) => {
+                self.failed.insert(number);
+                return Ok(());
+            }
+            Err(other) => {
+                return ensure(false, Property::RegisterTermination, || {
+                    format!("{at} refuses request {request}: {other}")
+                });
+            }
+        };
+        coverage.registers += 1;
+        self.longest = self.longest.max(now - waiting.since);
+        let (name, known, tag) = (NAMES[waiting.register], &mut self.known[waiting.register], tag(returned));
+        let verb = if waiting.writes { "writes" } else { "reads" };
+        let late = if waiting.writes { tag <= waiting.floor } else { tag < waiting.floor };
+        ensure(!late, Property::RegisterAtomicity, || {
+            format!(
+                "{at} {verb} {name} at {tag}, though an operation at {} had returned before it began",
+                waiting.floor
+            )
+        })?;
+        if let Some(cell) = returned {
+            ensure(known.begun.contains(&cell.value), Property::RegisterAtomicity, || {
+                format!("{at} {verb} {:?} of {name}, which nobody wrote", cell.value)
+            })?;
+            let value = known.values.entry(tag).or_insert_with(|| cell.value.clone());
+            ensure(*value == cell.value, Property::RegisterAtomicity, || {
+                format!("{name} has two values at {tag}: {value:?} and {:?}", cell.value)
+            })?;
+        }
+        if waiting.writes {
+            ensure(known.writes.insert(tag), Property::RegisterAtomicity, || {
+                format!("two writes of {name} have the tag {tag}")
+            })?;
+        }
+        known.returned = known.returned.max(tag);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::adversary::{Action, Delivery, Haste};
+    use super::super::disk::Fault;
+    use super::super::world::World;
+    use super::super::{Failure, Options};
+    use super::*;
+    use crate::stack::Role;
+
+    /// One tick everywhere; a frame takes one. Clients ask survivors.
+    fn round(world: &mut World) -> Result<(), Failure> {
+        let in_flight: Vec<_> = world.pairs().map(|(p, q)| (p, q, world.network.in_flight(p, q))).collect();
+        for (from, to, frames) in in_flight {
+            for _ in 0..frames {
+                world.deliver(from, to, 0, Delivery::Once)?;
+            }
+        }
+        for at in world.members() {
+            if world.is_up(at) {
+                world.perform(Action::Tick { at })?;
+                world.hasten(at, Haste::Disk)?;
+            }
+        }
+        for number in world.clients.len()..world.clients() {
+            let moved = world.perform(Action::Client { number })?;
+            moved.map_or(Ok(()), |p| world.hasten(p, Haste::Disk))?;
+        }
+        Ok(())
+    }
+
+    /// Three processes that lose nothing, and whose leader crashes for good or does not: the
+    /// longest operation on a register of those that stay up, the longest time without a leader,
+    /// and how many operations returned.
+    fn run(seed: u64, crash: bool) -> Result<(Ticks, u64, u64), Failure> {
+        let mut rng = Rng::with_seed(seed);
+        let options = Options { processes: 3, ..Options::default() };
+        let mut world = World::new(seed, &options, &mut rng, 0);
+        for p in world.members() {
+            world.recover(p)?;
+            world.hasten(p, Haste::Disk)?;
+        }
+        let (mut leaderless, mut longest_leaderless) = (0, 0);
+        for tick in 0..1000 {
+            let leader = world.members().find(|p| world.role(*p) == Some(Role::Leader));
+            if tick == 300 {
+                // Whatever was asked while the cluster formed is not what is measured.
+                world.registers.longest = 0;
+            }
+            if tick == 500 && crash {
+                world.crash(leader.expect("a leader by then"), Fault::CrashBefore)?;
+            }
+            leaderless = if leader.is_some() || tick < 300 { 0 } else { leaderless + 1 };
+            longest_leaderless = longest_leaderless.max(leaderless);
+            round(&mut world)?;
+        }
+        Ok((world.registers.longest, longest_leaderless, world.coverage.registers))
+    }
+
+    #[test]
+    fn no_operation_takes_longer_across_a_leaders_crash() {
+        for seed in 0..6 {
+            let (calm, never, _) = run(seed, false).unwrap();
+            let (crashed, leaderless, returned) = run(seed, true).unwrap();
+            assert_eq!(never, 0, "seed {seed}: a leader all the time");
+            assert!(leaderless > 10, "seed {seed}: nobody led for {leaderless} ticks");
+            assert!(returned > 500, "seed {seed}: {returned} operations");
+            assert!(crashed <= calm, "seed {seed}: {crashed} ticks with the crash, {calm} without");
+        }
+    }
+}
