@@ -183,7 +183,8 @@ impl Members {
             self.hello(vec![to], false, None, turn);
             return;
         }
-        if boot.0 < known.0 || (boot.0 == known.0 && boot.1 != known.1) {
+        let earlier = boot.0 < known.0 || (boot.0 == known.0 && boot.1 != known.1);
+        if earlier && !self.config.mutants.on(Mutant::WipedVotes) {
             turn.send(to, &Membership::Amnesia { boot: boot.1, reason: Distrust::RolledBack });
             return;
         }

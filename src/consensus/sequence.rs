@@ -81,7 +81,7 @@ impl SequencePaxos {
         applied: u64,
     ) -> Result<Self, Undecodable> {
         let acceptor = Acceptor::start(config.clone(), inc, stored, applied)?;
-        let mut paxos = Self {
+        let paxos = Self {
             highest: acceptor.prom(),
             acceptor,
             role: Role::Follower,
@@ -91,11 +91,6 @@ impl SequencePaxos {
             notices: Vec::new(),
             config,
         };
-        let (prom, acc) = (paxos.acceptor.prom(), paxos.acceptor.acc());
-        if paxos.config.mutants.on(Mutant::ResumeBallot) && prom == acc && prom.process == paxos.config.me {
-            let leader = Leader::new(paxos.config.clone(), prom, (acc, 0), BTreeMap::new(), 0);
-            paxos.role = Role::Leader(Box::new(leader));
-        }
         Ok(paxos)
     }
 
@@ -191,9 +186,21 @@ impl SequencePaxos {
 
     /// Sets whose votes count.
     pub fn set_voters(&mut self, voters: ProcessSet) {
+        let voted = self.votes();
         self.voters = voters;
         if !self.votes() {
             self.role = Role::Follower;
+        } else if !voted && self.config.mutants.on(Mutant::ResumeBallot) {
+            self.resume();
+        }
+    }
+
+    /// Mutant `ResumeBallot`: a process that led before its crash leads again, once it may vote.
+    fn resume(&mut self) {
+        let (prom, acc) = (self.acceptor.prom(), self.acceptor.acc());
+        if prom == acc && prom.process == self.config.me {
+            let leader = Leader::new(self.config.clone(), prom, (acc, 0), BTreeMap::new(), self.now);
+            self.role = Role::Leader(Box::new(leader));
         }
     }
 
