@@ -1,158 +1,17 @@
 //! The adversary: chooses every step of a run, from a seed.
 //!
-//! Each seed draws its own character (swarm testing): which faults there are at all, how often, and
-//! how fast the parts of a process get on. A run goes through phases, some of them calm, since much
-//! goes wrong only where something had gone well before.
+//! Most of what it does it draws by weights. A few executions are too long to be met by chance, and
+//! it steers towards them: see [`Adversary::ambush`], [`Adversary::opening`] and `ending.rs`.
 
+use super::action::{Action, Delivery, Haste, Shape, Step};
 use super::disk::Fault;
+use super::ending::Ending;
+use super::weights::{Character, Weights};
 use super::world::World;
 use super::{Options, Profile};
 use crate::kernel::{Mutant, ProcessId};
 use crate::stack::Role;
 use fastrand::Rng;
-
-/// One step of an execution.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) struct Step {
-    pub(super) action: Action,
-    /// Whether the process does at once all that it can do by itself.
-    pub(super) haste: Haste,
-}
-
-/// How fast a process gets on after a step.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Haste {
-    /// What was released waits, what arrived waits.
-    None,
-    /// What arrived is handled, and what is released leaves.
-    Core,
-    /// The disk is as fast.
-    Disk,
-}
-
-/// What may happen next.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(super) enum Action {
-    /// A frame arrives; of those in flight between the two the one at this position.
-    Deliver { from: ProcessId, to: ProcessId, at: usize, how: Delivery },
-    /// A process handles so many of the events that wait.
-    Handle { at: ProcessId, events: usize },
-    /// The disk of a process gets on by one stage: a commit begins, ends, or is reported.
-    Disk { at: ProcessId, fault: Option<Fault> },
-    /// The next thing released leaves the process: a frame, or an indication.
-    Expose { at: ProcessId, frame: bool },
-    /// Time passes at a process.
-    Tick { at: ProcessId },
-    /// A process crashes; if a commit is under way, this becomes of it.
-    Crash { at: ProcessId, fault: Fault },
-    /// A process recovers.
-    Recover { at: ProcessId },
-    /// The disk of a process that is down loses its memory.
-    Wipe { at: ProcessId },
-    /// The links take another shape; what is in flight on a link that is cut is forgotten, or not.
-    Links { shape: Shape, forget: bool },
-    /// A client does something, or loses patience.
-    Client { number: usize },
-    /// A process is asked to give its leadership away.
-    HandOver { at: ProcessId },
-    /// A process is told, rightly or not, that a peer is dead.
-    Refuse { at: ProcessId, peer: ProcessId },
-}
-
-/// What becomes of a frame in flight.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Delivery {
-    /// It arrives.
-    Once,
-    /// It arrives, and stays in flight.
-    Again,
-    /// It is lost.
-    Lost,
-    /// A byte of it is changed on the way.
-    Damaged { byte: u32, by: u8 },
-}
-
-/// Which links there are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Shape {
-    /// All.
-    Whole,
-    /// None between these processes (a bit set) and the others.
-    Halves(u64),
-    /// None from these to the others; back, there are.
-    OneWay(u64),
-    /// Each to its neighbours, in the order that starts here.
-    Chain(u8),
-    /// This one to each other.
-    Star(u8),
-    /// Each one missing with a chance of one in four, by these bits.
-    Holes(u64),
-}
-
-impl Shape {
-    /// Whether the link from one process to another is cut.
-    pub(super) fn cuts(self, from: ProcessId, to: ProcessId, processes: usize) -> bool {
-        let within = |set: u64, p: ProcessId| set >> p.0 & 1 == 1;
-        match self {
-            Self::Whole => false,
-            Self::Halves(set) => within(set, from) != within(set, to),
-            Self::OneWay(set) => within(set, from) && !within(set, to),
-            Self::Chain(start) => {
-                let place = |p: ProcessId| (p.index() + processes - usize::from(start)) % processes;
-                place(from).abs_diff(place(to)) != 1
-            }
-            Self::Star(hub) => from.0 != hub && to.0 != hub,
-            Self::Holes(bits) => {
-                let at = 2 * ((from.index() * processes + to.index()) % 32);
-                bits >> at & 3 == 0
-            }
-        }
-    }
-}
-
-/// How often things happen, relative to one another; and how often faults do, in thousandths of
-/// what they befall.
-#[derive(Clone, Debug, Default)]
-struct Weights {
-    deliver: u32,
-    handle: u32,
-    disk: u32,
-    expose: u32,
-    tick: u32,
-    client: u32,
-    crash: u32,
-    recover: u32,
-    links: u32,
-    heal: u32,
-    hand_over: u32,
-    refuse: u32,
-
-    reorder: u32,
-    lose: u32,
-    again: u32,
-    damage: u32,
-    disk_fault: u32,
-    lie: u32,
-    aim: u32,
-    blackout: u32,
-    core_haste: u32,
-    disk_haste: u32,
-    /// Relative speed of each process's clock.
-    clocks: Vec<u32>,
-    /// Relative speed of each process's disk.
-    disks: Vec<u32>,
-}
-
-/// What kinds of faults a seed has at all.
-#[derive(Clone, Debug)]
-struct Character {
-    crashes: bool,
-    network: bool,
-    partitions: bool,
-    disks: bool,
-    skew: bool,
-    lies: bool,
-}
 
 /// The adversary of one run.
 #[derive(Debug)]
@@ -169,6 +28,17 @@ pub(super) struct Adversary {
     calm: bool,
     /// When a disk is to lose its memory.
     wipe_at: Option<u64>,
+    /// A replica is to be wiped while the cluster forms, and who must not hear of it before.
+    opening: Option<Opening>,
+}
+
+/// See [`Adversary::opening`].
+#[derive(Clone, Copy, Debug)]
+struct Opening {
+    victim: ProcessId,
+    blind: u64,
+    /// The step at which the victim was wiped.
+    wiped: Option<u64>,
 }
 
 impl Adversary {
@@ -177,15 +47,23 @@ impl Adversary {
             crashes: rng.u8(..8) != 0,
             network: rng.u8(..8) != 0,
             partitions: rng.u8(..4) != 0,
+            lasting: rng.u8(..3) == 0,
+            ambushes: rng.bool(),
             disks: rng.bool(),
             skew: rng.bool(),
             lies: options.mutants.on(Mutant::LyingSync),
         };
         // While the cluster forms, or later.
-        let wipe_at = match options.profile {
-            Profile::Model => None,
-            Profile::Amnesia if rng.bool() => Some(rng.u64(..150)),
-            Profile::Amnesia => Some(rng.u64(..options.steps / 2 + 1)),
+        let (opening, wipe_at) = match (options.profile, rng.u8(..4)) {
+            (Profile::Model, _) => (None, None),
+            (Profile::Amnesia, 0) => {
+                let victim = rng.usize(..processes);
+                let others = (1..processes / 2 + 1).map(|i| 1 << ((victim + i) % processes));
+                let blind = others.sum();
+                (Some(Opening { victim: ProcessId(victim as u8), blind, wiped: None }), None)
+            }
+            (Profile::Amnesia, 1) => (None, Some(rng.u64(..150))),
+            (Profile::Amnesia, _) => (None, Some(rng.u64(..options.steps / 2 + 1))),
         };
         Self {
             rng,
@@ -196,6 +74,7 @@ impl Adversary {
             agenda: Vec::new(),
             calm: false,
             wipe_at,
+            opening,
         }
     }
 
@@ -203,74 +82,21 @@ impl Adversary {
     pub(super) fn calm_down(&mut self) {
         self.calm = true;
         self.agenda.clear();
-        self.weights = Weights {
-            deliver: 600,
-            handle: 150,
-            disk: 250,
-            expose: 150,
-            tick: 40,
-            client: 30,
-            recover: 1000,
-            reorder: 100,
-            core_haste: 700,
-            disk_haste: 600,
-            clocks: vec![1; self.processes],
-            disks: vec![1; self.processes],
-            ..Weights::default()
-        };
+        self.weights = Weights::calm(self.processes);
+    }
+
+    /// Whether clients begin nothing for a while, once faults have stopped.
+    pub(super) fn hush(&mut self, quiet: bool) {
+        self.weights.client = if quiet { 0 } else { Weights::calm(self.processes).client };
     }
 
     fn new_phase(&mut self, step: u64) {
-        let (rng, c) = (&mut self.rng, &self.character);
-        self.phase_ends = step + rng.u64(200..2500);
-        let stormy = rng.u8(..3) != 0;
-        // From one to `most`, each power of two as likely as the others.
-        let mut log = |most: u32| (1u32 << rng.u32(..=most.ilog2())).min(most);
-        let mut w = Weights {
-            deliver: 600,
-            handle: 100 + log(128),
-            disk: 100 + log(256),
-            expose: 100 + log(128),
-            tick: 16 + log(32),
-            client: 15 + log(32),
-            recover: 1 + log(64),
-            heal: 2 + log(8),
-            reorder: 50,
-            ..Weights::default()
-        };
-        if stormy {
-            if c.crashes {
-                w.crash = log(4);
-                w.aim = 100 * log(8);
-                w.blackout = log(128);
-                w.hand_over = u32::from(log(4) == 1);
-            }
-            if c.network {
-                w.lose = log(256);
-                w.again = log(256);
-                w.damage = log(64);
-                w.reorder = log(1024);
-                w.refuse = u32::from(log(8) == 1);
-            }
-            if c.partitions {
-                w.links = log(8);
-                w.heal = log(8);
-            }
-            if c.disks {
-                w.disk_fault = log(32);
-            }
+        self.weights = Weights::phase(&mut self.rng, &self.character, self.processes);
+        let longest = if self.character.lasting { 6000 } else { 2500 };
+        self.phase_ends = step + self.rng.u64(200..longest);
+        if self.character.lasting {
+            self.agenda.push(Action::Links { shape: Shape::Whole, forget: false });
         }
-        if c.lies {
-            w.lie = 100;
-        }
-        w.core_haste = 150 + rng.u32(..800);
-        w.disk_haste = 50 + rng.u32(..700);
-        let skew = c.skew && stormy;
-        let speeds =
-            |rng: &mut Rng| (0..self.processes).map(|_| if skew { 1 << rng.u32(..4) } else { 1 }).collect();
-        w.clocks = speeds(rng);
-        w.disks = speeds(rng);
-        self.weights = w;
     }
 
     fn chance(&mut self, thousandths: u32) -> bool {
@@ -279,7 +105,9 @@ impl Adversary {
 
     /// Chooses the next step.
     pub(super) fn next(&mut self, world: &World) -> Step {
-        if !self.calm && world.steps() >= self.phase_ends {
+        if let Some(opening) = self.opening {
+            self.opening(opening, world);
+        } else if !self.calm && world.steps() >= self.phase_ends {
             self.new_phase(world.steps());
         }
         let haste = match (self.chance(self.weights.core_haste), self.chance(self.weights.disk_haste)) {
@@ -293,6 +121,7 @@ impl Adversary {
             let fault = self.crash_fault();
             self.agenda.extend([Action::Wipe { at }, Action::Crash { at, fault }]);
         }
+        self.ambush(world);
         if let Some(action) = self.agenda.pop() {
             return Step { action, haste: Haste::None };
         }
@@ -324,6 +153,7 @@ impl Adversary {
             w.heal,
             w.hand_over,
             w.refuse,
+            w.late,
         ];
         let mut at = self.rng.u32(..table.iter().sum::<u32>());
         let drawn = table.iter().position(|weight| {
@@ -369,14 +199,82 @@ impl Adversary {
             6 => self.crash(world),
             7 => self.who(|p| !world.is_up(p)).map(|at| Action::Recover { at }),
             8 => Some(Action::Links { shape: self.shape(world), forget: self.rng.bool() }),
-            9 => world.has_cuts().then_some(Action::Links { shape: Shape::Whole, forget: false }),
+            9 => world.has_cuts().then_some(Action::Links { shape: Shape::Whole, forget: self.rng.bool() }),
             10 => self.leader(world).map(|at| Action::HandOver { at }),
             11 => {
                 let at = self.who(|p| world.is_up(p))?;
                 let peer = self.who(|p| p != at)?;
                 Some(Action::Refuse { at, peer })
             }
-            _ => unreachable!("the table has twelve rows"),
+            12 => self.late(world),
+            _ => unreachable!("the table has thirteen rows"),
+        }
+    }
+
+    /// A frame that was held back, most likely one for a process that has just booted: it may answer
+    /// what the process said in its life before.
+    fn late(&mut self, world: &World) -> Option<Action> {
+        let waits = |to: ProcessId| world.members().any(|from| world.network().held(from, to) > 0);
+        let young = |to: ProcessId| world.alive(to).is_some_and(|a| world.steps() - a.born < YOUTH);
+        let to = match self.who(|to| young(to) && waits(to)) {
+            Some(to) => to,
+            None if self.rng.u8(..8) == 0 => self.who(|to| world.is_up(to) && waits(to))?,
+            None => return None,
+        };
+        let from = self.who(|from| world.network().held(from, to) > 0)?;
+        let picky = self.rng.bool();
+        let at = world.network().any_held(from, to, picky, &mut self.rng)?;
+        (!world.network().is_cut(from, to)).then_some(Action::Late { from, to, at })
+    }
+
+    /// A leader that has just answered a client falls, or is cut off, before anyone else can know
+    /// why it answered.
+    fn ambush(&mut self, world: &World) {
+        let Some((at, step)) = world.told else { return };
+        if step != world.steps() || world.role(at) != Some(Role::Leader) || !self.chance(self.weights.ambush)
+        {
+            return;
+        }
+        let fate = match self.rng.u8(..3) {
+            0 => Action::Links { shape: Shape::Halves(1 << at.0), forget: true },
+            _ => Action::Crash { at, fault: self.crash_fault() },
+        };
+        self.agenda.extend([fate, Action::Silence { at }]);
+    }
+
+    /// The execution for which members form in two exchanges. Nobody of a majority hears the victim,
+    /// until it is wiped; it then hears of the others what they had said before that:
+    ///
+    /// ```text
+    /// A      hears B1, C1 ─ knows {A,B1,C}, and so does B1
+    /// B      tells B1 ──── wiped: B2 ── hears what A said first ── tells B2 ┐
+    /// C                                             (never heard of B1)   knows {A,B2,C}, as B2 does
+    /// ```
+    fn opening(&mut self, opening: Opening, world: &World) {
+        let Opening { victim, blind, wiped } = opening;
+        if world.steps() == 0 {
+            self.weights = Weights::calm(self.processes);
+            self.agenda.push(Action::Links { shape: Shape::Unheard(victim.0, blind), forget: false });
+        }
+        let formed = world.processes[victim.index()].disk.facts().formed;
+        match wiped {
+            None if formed && world.is_up(victim) || world.steps() > OPENING => {
+                let side = blind | 1 << victim.0;
+                let old = world.members().filter(|from| side >> from.0 & 1 == 0);
+                let fault = self.crash_fault();
+                // The last one first.
+                self.agenda.extend(old.map(|from| Action::Late { from, to: victim, at: 0 }));
+                self.agenda.extend([
+                    Action::Recover { at: victim },
+                    Action::Links { shape: Shape::Halves(side), forget: true },
+                    Action::Wipe { at: victim },
+                    Action::Silence { at: victim },
+                    Action::Crash { at: victim, fault },
+                ]);
+                self.opening = Some(Opening { wiped: Some(world.steps()), ..opening });
+            }
+            Some(at) if world.steps() > at + 2 * OPENING => self.opening = None,
+            None | Some(_) => {}
         }
     }
 
@@ -401,12 +299,17 @@ impl Adversary {
         let (from, to) = world.network().any(&mut self.rng)?;
         let waiting = world.network().in_flight(from, to);
         let at = if self.chance(self.weights.reorder) { self.rng.usize(..waiting) } else { 0 };
-        let how = if self.chance(self.weights.lose) {
+        let hold = self.weights.hold * if world.network().is_consensus(from, to, at) { 4 } else { 1 };
+        let how = if self.opening.is_some_and(|o| o.victim == to && o.wiped.is_none()) {
+            Delivery::Kept
+        } else if self.chance(self.weights.lose) {
             Delivery::Lost
         } else if self.chance(self.weights.damage) {
             Delivery::Damaged { byte: self.rng.u32(..), by: self.rng.u8(1..) }
         } else if self.chance(self.weights.again) {
             Delivery::Again
+        } else if self.chance(hold) {
+            if self.rng.bool() { Delivery::Held } else { Delivery::Kept }
         } else {
             Delivery::Once
         };
@@ -468,22 +371,29 @@ impl Adversary {
         }
     }
 
-    /// The shape that the links take once faults stop.
-    pub(super) fn final_shape(&mut self, world: &World) -> Shape {
+    /// How the run ends.
+    pub(super) fn ending(&mut self, world: &World) -> Ending {
         let n = self.processes as u8;
-        if !world.wiped.is_empty() {
+        if !world.wiped.is_empty() || n <= 2 {
             // A hub that counts in no majority leaves the rim without one.
-            return Shape::Whole;
+            return Ending::AsItIs(Shape::Whole);
         }
-        match self.rng.u8(..4) {
-            0 if n > 2 => Shape::Chain(self.rng.u8(..n)),
-            1 if n > 2 => {
+        match self.rng.u8(..8) {
+            0 | 1 => Ending::AsItIs(Shape::Chain(self.rng.u8(..n))),
+            2 | 3 => {
                 // A star with the old leader at the rim.
                 let leader = self.leader(world);
                 let hub = self.who(|p| Some(p) != leader).unwrap_or_default();
-                Shape::Star(hub.0)
+                Ending::AsItIs(Shape::Star(hub.0))
             }
-            _ => Shape::Whole,
+            4 => Ending::Left,
+            5 => Ending::Rivals,
+            _ => Ending::AsItIs(Shape::Whole),
         }
     }
 }
+
+/// Steps for which a process counts as just booted.
+const YOUTH: u64 = 600;
+/// Steps that a cluster has to form, before a member is wiped.
+const OPENING: u64 = 1000;

@@ -56,6 +56,8 @@ coverage! {
     duplicated: "frames duplicated",
     /// Frames delivered before older ones.
     reordered: "frames reordered",
+    /// Frames held back for long before they arrived.
+    late: "frames delayed for long",
     /// Frames damaged on their way.
     corrupted: "frames corrupted",
     /// Frames delivered from a crashed incarnation.

@@ -1,7 +1,7 @@
 //! What happens to a process and its surroundings: its disk gets on or fails, it crashes and
 //! recovers, its disk loses its memory, links are cut and heal.
 
-use super::adversary::Shape;
+use super::action::Shape;
 use super::disk::Fault;
 use super::monitors::{Failure, Property, Verdict};
 use super::trace::{self, Note};
@@ -167,8 +167,10 @@ impl World {
         self.say(|| format!("links: {shape:?}"));
         match shape {
             Shape::OneWay(_) => self.coverage.one_way += 1,
-            Shape::Chain(_) | Shape::Star(_) | Shape::Holes(_) => self.coverage.partial += 1,
-            Shape::Whole | Shape::Halves(_) => {}
+            Shape::Chain(_) | Shape::Star(_) | Shape::Holes(_) | Shape::Apart(..) => {
+                self.coverage.partial += 1
+            }
+            Shape::Whole | Shape::Halves(_) | Shape::Unheard(..) => {}
         }
         let n = self.processes.len();
         for (from, to) in self.pairs() {
@@ -177,11 +179,11 @@ impl World {
             if !changed {
                 continue;
             }
+            if forget {
+                self.network.forget(from, to, || false);
+            }
             if cut {
                 self.coverage.cuts += 1;
-                if forget {
-                    self.network.forget(from, to, || false);
-                }
             } else if self.is_up(to) {
                 self.arrives(from, Event::Connected { peer: to });
             }

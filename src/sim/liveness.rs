@@ -3,6 +3,7 @@
 //! everyone who hears the leader catches up.
 
 use super::adversary::Adversary;
+use super::ending;
 use super::monitors::{Property, Verdict, ensure};
 use super::world::World;
 use crate::kernel::{Ballot, ProcessId, Ticks};
@@ -19,14 +20,16 @@ const STEPS: u64 = 400_000;
 
 /// Stops the faults, and checks.
 pub(super) fn check(world: &mut World, adversary: &mut Adversary) -> Verdict {
-    let shape = adversary.final_shape(world);
+    let ending = adversary.ending(world);
     adversary.calm_down();
+    let shape = ending::play(world, adversary, ending)?;
     for p in world.members() {
         world.recover(p)?;
     }
     world.reshape(shape, false);
 
     pass(world, adversary, ELECTION)?;
+    adversary.hush(false);
     if !world.wiped.is_empty() && world.members().any(|p| world.role(p) == Some(Role::Forming)) {
         // A replica was wiped while the cluster formed: it may never form, and somebody must look.
         return Ok(());
@@ -77,7 +80,7 @@ pub(super) fn check(world: &mut World, adversary: &mut Adversary) -> Verdict {
 }
 
 /// Lets so many ticks pass everywhere.
-fn pass(world: &mut World, adversary: &mut Adversary, ticks: Ticks) -> Verdict {
+pub(super) fn pass(world: &mut World, adversary: &mut Adversary, ticks: Ticks) -> Verdict {
     let ends: Vec<Ticks> = world.processes.iter().map(|p| p.ticks + ticks).collect();
     let limit = world.steps() + STEPS;
     while world.processes.iter().zip(&ends).any(|(p, end)| p.ticks < *end) && world.steps() < limit {

@@ -7,10 +7,12 @@
 //! clocks and disks run at different speeds. Then liveness: faults stop, links heal, to a chain or a
 //! star at times, and within a bound everything must come to rest.
 
+mod action;
 mod adversary;
 mod clients;
 mod coverage;
 mod disk;
+mod ending;
 mod facts;
 mod faults;
 mod liveness;
@@ -22,6 +24,7 @@ mod registers;
 mod said;
 mod service;
 mod trace;
+mod weights;
 mod world;
 
 use self::adversary::Adversary;

@@ -5,13 +5,15 @@
 //! production, each pair has a bounded window, and messages that say so have one slot per kind, where
 //! the newest replaces the one that waits.
 
-use crate::kernel::{Frame, Incarnation, ProcessId, Slot};
+use crate::kernel::{Component, Frame, Incarnation, ProcessId, Slot};
 use bytes::Bytes;
 use fastrand::Rng;
 use std::collections::VecDeque;
 
 /// Frames in flight from one process to another.
 const WINDOW: usize = 128;
+/// Frames of one kind that are held back between two processes: the oldest, and the newest.
+const SHELF: usize = 3;
 
 /// A frame on its way.
 #[derive(Clone, Debug)]
@@ -38,6 +40,8 @@ pub(super) enum Sent {
 pub(super) struct Network {
     processes: usize,
     flights: Vec<VecDeque<InFlight>>,
+    /// Frames held back, until the adversary lets them arrive: for ever, or for long.
+    shelves: Vec<Vec<InFlight>>,
     cut: Vec<bool>,
     /// Whether the newest message of a kind replaces the one that waits.
     replacing: bool,
@@ -46,7 +50,13 @@ pub(super) struct Network {
 impl Network {
     pub(super) fn new(processes: usize, replacing: bool) -> Self {
         let pairs = processes * processes;
-        Self { processes, flights: vec![VecDeque::new(); pairs], cut: vec![false; pairs], replacing }
+        Self {
+            processes,
+            flights: vec![VecDeque::new(); pairs],
+            shelves: vec![Vec::new(); pairs],
+            cut: vec![false; pairs],
+            replacing,
+        }
     }
 
     fn pair(&self, from: ProcessId, to: ProcessId) -> usize {
@@ -95,6 +105,50 @@ impl Network {
     /// A copy of a frame, which stays on its way.
     pub(super) fn copy(&self, from: ProcessId, to: ProcessId, at: usize) -> InFlight {
         self.flights[self.pair(from, to)][at].clone()
+    }
+
+    /// Holds a frame back.
+    pub(super) fn hold(&mut self, from: ProcessId, to: ProcessId, frame: InFlight) {
+        let pair = self.pair(from, to);
+        let shelf = &mut self.shelves[pair];
+        let kind = |f: &InFlight| (f.bytes[1], f.bytes[2]);
+        let same: Vec<usize> = (0..shelf.len()).filter(|i| kind(&shelf[*i]) == kind(&frame)).collect();
+        if same.len() >= SHELF {
+            shelf.remove(same[1]);
+        }
+        shelf.push(frame);
+    }
+
+    /// Whether a frame in flight is one of the consensus, which are few beside heartbeats and
+    /// proposals, and go wrong more interestingly.
+    pub(super) fn is_consensus(&self, from: ProcessId, to: ProcessId, at: usize) -> bool {
+        self.flights[self.pair(from, to)][at].bytes[1] == Component::Consensus as u8
+    }
+
+    /// A position among the frames that are held back: one of the consensus, if there is any and
+    /// `picky`.
+    pub(super) fn any_held(
+        &self,
+        from: ProcessId,
+        to: ProcessId,
+        picky: bool,
+        rng: &mut Rng,
+    ) -> Option<usize> {
+        let shelf = &self.shelves[self.pair(from, to)];
+        let fits = |f: &InFlight| !picky || f.bytes[1] == Component::Consensus as u8;
+        let places: Vec<usize> = (0..shelf.len()).filter(|i| fits(&shelf[*i])).collect();
+        if places.is_empty() { None } else { Some(places[rng.usize(..places.len())]) }
+    }
+
+    /// How many frames are held back from one process to another.
+    pub(super) fn held(&self, from: ProcessId, to: ProcessId) -> usize {
+        self.shelves[self.pair(from, to)].len()
+    }
+
+    /// Takes a frame that was held back.
+    pub(super) fn unhold(&mut self, from: ProcessId, to: ProcessId, at: usize) -> InFlight {
+        let pair = self.pair(from, to);
+        self.shelves[pair].remove(at)
     }
 
     /// Forgets what is in flight from one process to another, but for what `keep` says.

@@ -81,6 +81,7 @@ impl World {
                 let text = || format!("{p} answers {}", answer_words(&indication));
                 let step = self.step;
                 self.trace.note(step, || Note::Said { text: text().into() });
+                self.told = Some((p, step));
             }
         }
         let glimpse = Glimpse { processes: &self.processes, now: self.step };

@@ -14,6 +14,8 @@ pub(super) enum Note {
     Delivered { from: ProcessId, to: ProcessId, bytes: Bytes },
     /// A frame was lost.
     Dropped { from: ProcessId, to: ProcessId, bytes: Bytes },
+    /// A frame, or a copy of it, was held back.
+    Held { from: ProcessId, to: ProcessId, bytes: Bytes },
     /// A frame was damaged on its way, and refused.
     Corrupted { from: ProcessId, to: ProcessId },
     /// A frame left.
@@ -80,9 +82,10 @@ impl Note {
     fn tells(&self) -> bool {
         match self {
             Self::Ticked { .. } => false,
-            Self::Delivered { bytes, .. } | Self::Dropped { bytes, .. } | Self::Sent { bytes, .. } => {
-                bytes[1] != Component::Detector as u8
-            }
+            Self::Delivered { bytes, .. }
+            | Self::Dropped { bytes, .. }
+            | Self::Held { bytes, .. }
+            | Self::Sent { bytes, .. } => bytes[1] != Component::Detector as u8,
             Self::Corrupted { .. }
             | Self::Stored { .. }
             | Self::Crashed { .. }
@@ -100,6 +103,7 @@ impl fmt::Display for Note {
             }
             Self::Delivered { from, to, bytes } => write!(f, "{from} ─▶ {to}  {}", Words(bytes)),
             Self::Dropped { from, to, bytes } => write!(f, "{from} ─✗ {to}  {}", Words(bytes)),
+            Self::Held { from, to, bytes } => write!(f, "{from} ─… {to}  {}", Words(bytes)),
             Self::Corrupted { from, to } => write!(f, "{from} ─~ {to}  a damaged frame, refused"),
             Self::Sent { from, to, bytes } => write!(f, "{from} ── {to}  {}", Words(bytes)),
             Self::Stored { at, batch } => write!(f, "{at} stored  {batch}"),

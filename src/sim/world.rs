@@ -1,7 +1,8 @@
 //! The world: processes, network, disks and clients, and what one step of the adversary does to
 //! them. Every step is watched by the monitors.
 
-use super::adversary::{Action, Adversary, Delivery, Haste, Step};
+use super::action::{Action, Delivery, Haste, Step};
+use super::adversary::Adversary;
 use super::clients::{Clients, Glimpse};
 use super::coverage::Coverage;
 use super::monitors::{Effects, Failure, Monitors, Property, Seen, Verdict, ensure};
@@ -33,6 +34,8 @@ pub(super) struct World {
     pub(super) step: u64,
     /// Processes whose disk lost its memory.
     pub(super) wiped: Vec<ProcessId>,
+    /// The process that answered a client last, and the step at which it did.
+    pub(super) told: Option<(ProcessId, u64)>,
     /// Keys that clients write, to be looked at in every view.
     pub(super) keys: Vec<String>,
 }
@@ -85,6 +88,7 @@ impl World {
             rng: rng.fork(),
             step: 0,
             wiped: Vec::new(),
+            told: None,
             keys,
         }
     }
@@ -213,6 +217,22 @@ impl World {
                 self.arrives(at, Event::Refused { peer });
                 Ok(Some(at))
             }
+            Action::Late { from, to, at } => {
+                if at >= self.network.held(from, to) || !self.is_up(to) {
+                    return Ok(None);
+                }
+                let frame = self.network.unhold(from, to, at);
+                self.coverage.late += 1;
+                self.trace.fold(u64::from(crc(&frame.bytes)));
+                self.arrive(from, to, frame)
+            }
+            Action::Silence { at } => {
+                self.say(|| format!("what {at} has in flight is lost"));
+                for to in self.members() {
+                    self.network.forget(at, to, || false);
+                }
+                Ok(None)
+            }
         }
     }
 
@@ -273,40 +293,63 @@ impl World {
         how: Delivery,
     ) -> Result<Option<ProcessId>, Failure> {
         let keep = how == Delivery::Again && self.network.in_flight(from, to) < 64;
-        let InFlight { bytes, inc, .. } =
-            if keep { self.network.copy(from, to, at) } else { self.network.take(from, to, at) };
-        self.trace.fold(u64::from(crc(&bytes)));
+        let frame = if keep { self.network.copy(from, to, at) } else { self.network.take(from, to, at) };
+        self.trace.fold(u64::from(crc(&frame.bytes)));
         let step = self.step;
-        if how == Delivery::Lost {
-            self.coverage.dropped += 1;
-            self.trace.note(step, || Note::Dropped { from, to, bytes });
-            return Ok(None);
-        }
-        if let Delivery::Damaged { byte, by } = how {
-            let mut damaged = bytes.to_vec();
-            let at = byte as usize % damaged.len();
-            damaged[at] ^= by;
-            let through = Opened::check(damaged.into()).is_ok();
-            ensure(!through, Property::NoCreation, || {
-                format!("a frame from {from} to {to} was damaged at byte {at}, and passes its check")
-            })?;
-            self.coverage.corrupted += 1;
-            self.trace.note(step, || Note::Corrupted { from, to });
-            return Ok(None);
+        match how {
+            Delivery::Once => {}
+            Delivery::Again => self.coverage.duplicated += u64::from(keep && self.is_up(to)),
+            Delivery::Held => {
+                self.trace.note(step, || Note::Held { from, to, bytes: frame.bytes.clone() });
+                self.network.hold(from, to, frame);
+                return Ok(None);
+            }
+            Delivery::Kept => {
+                self.trace.note(step, || Note::Held { from, to, bytes: frame.bytes.clone() });
+                self.network.hold(from, to, frame.clone());
+            }
+            Delivery::Lost => {
+                self.coverage.dropped += 1;
+                self.trace.note(step, || Note::Dropped { from, to, bytes: frame.bytes });
+                return Ok(None);
+            }
+            Delivery::Damaged { byte, by } => {
+                let mut damaged = frame.bytes.to_vec();
+                let at = byte as usize % damaged.len();
+                damaged[at] ^= by;
+                let through = Opened::check(damaged.into()).is_ok();
+                ensure(!through, Property::NoCreation, || {
+                    format!("a frame from {from} to {to} was damaged at byte {at}, and passes its check")
+                })?;
+                self.coverage.corrupted += 1;
+                self.trace.note(step, || Note::Corrupted { from, to });
+                return Ok(None);
+            }
         }
         if !self.is_up(to) {
             self.coverage.dropped += 1;
             return Ok(None);
         }
-        self.coverage.delivered += 1;
-        self.coverage.duplicated += u64::from(keep);
         self.coverage.reordered += u64::from(at > 0);
+        self.arrive(from, to, frame)
+    }
+
+    /// A frame reaches a process that is up.
+    fn arrive(
+        &mut self,
+        from: ProcessId,
+        to: ProcessId,
+        frame: InFlight,
+    ) -> Result<Option<ProcessId>, Failure> {
+        let InFlight { bytes, inc, .. } = frame;
+        self.coverage.delivered += 1;
         let stale = self.processes[from.index()].inc() != Some(inc);
         self.coverage.stale += u64::from(stale);
         let frame = Opened::check(bytes.clone()).map_err(|e| Failure {
             property: Property::NoCreation,
             detail: format!("a frame from {from} to {to} is refused though nobody damaged it: {e}"),
         })?;
+        let step = self.step;
         self.trace.note(step, || Note::Delivered { from, to, bytes });
         self.arrives(to, Event::Frame { from, frame });
         Ok(Some(to))
