@@ -1,0 +1,115 @@
+//! Bugs put in on purpose, one for each sentence of the protocol that can be left out. Each must be
+//! found by the monitor that watches this very sentence, within a stated number of seeds; and what
+//! is found must be the bug: without one, the same seeds find nothing.
+#![cfg(feature = "mutants")]
+
+use kvorum::kernel::{Mutant, Mutants};
+use kvorum::sim::{self, Options, Outcome, Profile, Property};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What must find a mutant.
+struct Trial {
+    /// The only property whose violation counts.
+    by: Property,
+    profile: Profile,
+    /// Steps under faults.
+    steps: u64,
+    /// Seeds within which it is found, first the one numbered 0.
+    seeds: u64,
+}
+
+const STEPS: u64 = 20_000;
+/// Liveness is judged when the faults are over: few of them do.
+const FEW: u64 = 2_000;
+
+fn trial(mutant: Mutant) -> Trial {
+    use Profile::{Amnesia, Model};
+    use Property as P;
+    let (by, profile, steps, seeds) = match mutant {
+        Mutant::ResumeBallot => (P::ElectedBallots, Model, STEPS, 20),
+        Mutant::StoreAdoptionApart => (P::ChosenStays, Model, STEPS, 40),
+        // Told of an old end of the log, a recovered process shows less than before its crash.
+        Mutant::SyncWithoutSession => (P::ClientHistory, Model, STEPS, 300),
+        Mutant::SyncShortens => (P::Promises, Model, STEPS, 40),
+        Mutant::PromiseIgnoresQueue => (P::ChosenStays, Model, STEPS, 300),
+        Mutant::ReadIndexEarly => (P::ClientHistory, Model, STEPS, 300),
+        Mutant::QuorumOfMessages => (P::DurableMajority, Model, STEPS, 20),
+        Mutant::LeaderCountsEarly => (P::DurableMajority, Model, STEPS, 20),
+        Mutant::ExposeBeforeSync => (P::Exposure, Model, STEPS, 10),
+        Mutant::LyingSync => (P::Exposure, Model, STEPS, 10),
+        Mutant::ReadAtOnce => (P::ClientHistory, Model, STEPS, 100),
+        Mutant::ServeAtOnce => (P::ClientHistory, Model, STEPS, 20),
+        Mutant::ForwardUnfiltered => (P::AtMostOnce, Model, STEPS, 40),
+        Mutant::EvictedSessionExecutes => (P::AtMostOnce, Model, STEPS, 40),
+        Mutant::FormAfterOneExchange => (P::Learners, Amnesia, FEW, 100),
+        Mutant::WipedVotes => (P::Learners, Amnesia, STEPS, 40),
+        Mutant::CandidacyOnNack => (P::Leader, Model, FEW, 300),
+        Mutant::HappyWithoutMajority => (P::Leader, Model, FEW, 200),
+    };
+    Trial { by, profile, steps, seeds }
+}
+
+fn run(seed: u64, trial: &Trial, mutants: Mutants) -> Outcome {
+    let options = Options { profile: trial.profile, steps: trial.steps, mutants, ..Options::default() };
+    sim::run(seed, &options)
+}
+
+/// Does something for each item, on both cores of the machine. Returns the results in order.
+fn each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let at = next.fetch_add(1, Ordering::Relaxed)
+                    && let Some(item) = items.get(at)
+                {
+                    let result = work(item);
+                    results.lock().unwrap().push((at, result));
+                }
+            });
+        }
+    });
+    let mut results = results.into_inner().unwrap();
+    results.sort_by_key(|(at, _)| *at);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+#[test]
+fn each_mutant_is_found_by_the_monitor_of_its_sentence_and_nothing_without_one() {
+    // The longest searches first, so that none is left over at the end.
+    let mut mutants = Mutant::ALL;
+    mutants.sort_by_key(|m| std::cmp::Reverse(trial(*m).seeds));
+    let needed = each(&mutants, |mutant| {
+        let trial = trial(*mutant);
+        (0..trial.seeds).find(|seed| {
+            let found = run(*seed, &trial, Mutants::only(*mutant)).violation;
+            found.is_some_and(|v| v.property == trial.by)
+        })
+    });
+    println!("{:<24} {:<28} seeds", "mutant", "found by");
+    for (mutant, needed) in mutants.iter().zip(&needed) {
+        let seeds = needed.map_or_else(|| "not found".to_owned(), |seed| (seed + 1).to_string());
+        println!("{:<24} {:<28} {seeds}", format!("{mutant:?}"), trial(*mutant).by.to_string());
+    }
+    let missed: Vec<_> = mutants.iter().zip(&needed).filter(|(_, n)| n.is_none()).map(|(m, _)| m).collect();
+    assert!(missed.is_empty(), "within their seeds these were not found: {missed:?}");
+
+    // The control: every seed that was run with a mutant, without one.
+    let mut control: Vec<(Profile, u64, u64)> = Vec::new();
+    for (mutant, last) in mutants.iter().zip(needed.into_iter().flatten()) {
+        let Trial { profile, steps, .. } = trial(*mutant);
+        control.extend((0..=last).map(|seed| (profile, steps, seed)));
+    }
+    control.sort_unstable_by_key(|(profile, steps, seed)| (*profile as u8, *steps, *seed));
+    control.dedup();
+    let found = each(&control, |(profile, steps, seed)| {
+        let none = Trial { by: Property::Assertions, profile: *profile, steps: *steps, seeds: 0 };
+        run(*seed, &none, Mutants::default()).violation
+    });
+    if let Some(violation) = found.into_iter().flatten().next() {
+        panic!("without a mutant: {violation}");
+    }
+    println!("{} runs without a mutant found nothing", control.len());
+}
