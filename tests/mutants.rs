@@ -46,6 +46,8 @@ fn trial(mutant: Mutant) -> Trial {
         Mutant::WipedVotes => (P::Learners, Amnesia, STEPS, 40),
         Mutant::CandidacyOnNack => (P::Leader, Model, FEW, 300),
         Mutant::HappyWithoutMajority => (P::Leader, Model, FEW, 200),
+        Mutant::ReadUnimposed => (P::RegisterAtomicity, Model, STEPS, 100),
+        Mutant::WriteUnconsulted => (P::RegisterAtomicity, Model, STEPS, 40),
     };
     Trial { by, profile, steps, seeds }
 }

@@ -202,7 +202,7 @@ impl RegisterClients {
 
 #[cfg(test)]
 mod tests {
-    use super::super::adversary::{Action, Delivery, Haste};
+    use super::super::action::{Action, Delivery, Haste};
     use super::super::disk::Fault;
     use super::super::world::World;
     use super::super::{Failure, Options};
