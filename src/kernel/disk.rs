@@ -16,6 +16,12 @@ pub struct LogId(pub u8);
 impl LogId {
     /// The replicated log.
     pub const REPLICATED: LogId = LogId(0);
+    /// Messages that a logged perfect link has accepted and not got rid of.
+    pub const OUTBOX: LogId = LogId(1);
+    /// Messages that a uniform reliable broadcast relays.
+    pub const RELAYED: LogId = LogId(2);
+    /// Deliveries, of links and broadcasts, for the layer above to read from its own cursor.
+    pub const DELIVERIES: LogId = LogId(3);
 }
 
 /// The place of a row of state: rows are ordered by it.

@@ -37,11 +37,15 @@ pub enum Component {
     CatchUp = 6,
     /// The atomic register.
     Register = 7,
+    /// Links between two processes.
+    Link = 8,
+    /// Uniform reliable broadcast.
+    Broadcast = 9,
 }
 
 impl Component {
     /// All components.
-    pub const ALL: [Component; 7] = [
+    pub const ALL: [Component; 9] = [
         Self::Members,
         Self::Detector,
         Self::Consensus,
@@ -49,6 +53,8 @@ impl Component {
         Self::TotalOrder,
         Self::CatchUp,
         Self::Register,
+        Self::Link,
+        Self::Broadcast,
     ];
 
     fn from_number(n: u8) -> Option<Self> {

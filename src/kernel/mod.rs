@@ -16,6 +16,7 @@ mod journal;
 mod logged;
 mod mutant;
 mod process;
+mod protocol;
 mod turn;
 
 pub use config::{Bounds, Config, Timing};
@@ -25,4 +26,5 @@ pub use journal::{Commit, Exposed, Held, Journal, Release, Synced};
 pub use logged::{Logged, LoggedLog, Undecodable};
 pub use mutant::{Mutant, Mutants};
 pub use process::{Ballot, Incarnation, ProcessId, ProcessSet, Ticks};
+pub use protocol::{Protocol, Upon};
 pub use turn::{Early, Outgoing, Turn};

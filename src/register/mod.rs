@@ -46,7 +46,9 @@ pub const MAX_NAME: usize = 100;
 
 /// The registers of one process: its replicas of all of them, and the operations asked of it.
 ///
-/// Bounds: `operations` holds at most `bounds.requests`; cells see [`Cells`].
+/// Bounds: `operations` holds at most `bounds.requests`; there are at most `bounds.registers`
+/// cells, and beyond them no more than the operations that were under way when the last place was
+/// taken.
 #[derive(Clone, Debug)]
 pub struct Registers {
     config: Config,

@@ -16,6 +16,8 @@ pub(super) enum Said {
     Request(Opened),
     CatchUp(Opened),
     Register(RegisterMessage),
+    Link(Opened),
+    Broadcast(Opened),
 }
 
 impl Said {
@@ -30,6 +32,8 @@ impl Said {
             Component::TotalOrder => Self::Request(opened),
             Component::CatchUp => Self::CatchUp(opened),
             Component::Register => Self::Register(opened.message()?),
+            Component::Link => Self::Link(opened),
+            Component::Broadcast => Self::Broadcast(opened),
         })
     }
 }
@@ -60,6 +64,8 @@ impl fmt::Display for Said {
             Self::Request(o) => write!(f, "Request(kind {})", o.kind()),
             Self::CatchUp(o) => write!(f, "CatchUp(kind {})", o.kind()),
             Self::Register(m) => register(m, f),
+            Self::Link(o) => write!(f, "Link(kind {})", o.kind()),
+            Self::Broadcast(o) => write!(f, "Broadcast(kind {})", o.kind()),
         }
     }
 }

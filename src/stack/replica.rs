@@ -274,6 +274,8 @@ impl<M: StateMachine> Stack<M> {
                     returned(self.registers.upon(from, message, turn), up);
                 }
             }
+            // This stack has none of these modules.
+            Component::Link | Component::Broadcast => {}
         }
     }
 

@@ -46,7 +46,9 @@ impl Elected {
             | Said::Membership(_)
             | Said::Request(_)
             | Said::CatchUp(_)
-            | Said::Register(_) => return Ok(()),
+            | Said::Register(_)
+            | Said::Link(_)
+            | Said::Broadcast(_) => return Ok(()),
         };
         let (last, by) = self.last[p.index()];
         ensure(n.process == p, Property::ElectedBallots, || {

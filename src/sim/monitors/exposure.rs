@@ -46,7 +46,9 @@ pub(super) fn said(p: ProcessId, inc: Incarnation, said: &Said, facts: &Facts) -
         Said::Membership(Membership::Amnesia { .. })
         | Said::Request(_)
         | Said::CatchUp(_)
-        | Said::Register(_) => true,
+        | Said::Register(_)
+        | Said::Link(_)
+        | Said::Broadcast(_) => true,
     };
     covered(holds, p, said, facts)
 }
@@ -82,7 +84,9 @@ pub(super) fn decided(p: ProcessId, said: &Said, chosen: u64) -> Verdict {
         | Said::Membership(_)
         | Said::Request(_)
         | Said::CatchUp(_)
-        | Said::Register(_) => return Ok(()),
+        | Said::Register(_)
+        | Said::Link(_)
+        | Said::Broadcast(_) => return Ok(()),
     };
     ensure(decided <= chosen, Property::Exposure, || {
         format!("{p} says {said}, and only {chosen} entries are durable at a majority")

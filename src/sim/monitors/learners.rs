@@ -49,6 +49,8 @@ impl Learners {
             | Said::Membership(_)
             | Said::Request(_)
             | Said::CatchUp(_)
+            | Said::Link(_)
+            | Said::Broadcast(_)
             | Said::Register(RegisterMessage::Query { .. } | RegisterMessage::Impose { .. }) => false,
         };
         ensure(!votes, Property::Learners, || format!("{p} lost its memory, and says {said}"))

@@ -214,7 +214,9 @@ impl Monitors {
             | Said::Membership(_)
             | Said::Request(_)
             | Said::CatchUp(_)
-            | Said::Register(_) => {}
+            | Said::Register(_)
+            | Said::Link(_)
+            | Said::Broadcast(_) => {}
         }
         exposure::said(p, inc, said, seen.disk.facts())?;
         exposure::decided(p, said, self.chosen.len())
