@@ -7,7 +7,6 @@ mod golden;
 mod image;
 mod refusals;
 mod round_trip;
-mod speed;
 
 use super::{Boot, Configuration, Options, Refused, open};
 use std::path::Path;
