@@ -138,7 +138,7 @@ impl Members {
                 disk: self.config.disk,
                 inc: self.inc,
                 boot: self.config.boot,
-                set: self.set.clone(),
+                set: self.set.to_vec(),
                 ask,
                 ack,
             },
@@ -189,7 +189,7 @@ impl Members {
             return;
         }
         if boot != known {
-            let mut recorded = self.recorded.clone();
+            let mut recorded = self.recorded.to_vec();
             recorded[to.index()] = boot;
             self.recorded.set(recorded, turn);
         }

@@ -124,7 +124,8 @@ impl Frame {
 
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Frame({}/{}, {} bytes)", self.bytes[1], self.bytes[2], self.bytes.len())
+        let crc = u32::from_be_bytes([self.bytes[8], self.bytes[9], self.bytes[10], self.bytes[11]]);
+        write!(f, "Frame({}/{}, {} bytes, {crc:08x})", self.bytes[1], self.bytes[2], self.bytes.len())
     }
 }
 

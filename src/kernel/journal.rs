@@ -8,6 +8,7 @@ use super::disk::{Batch, Disk, DiskError};
 use super::mutant::{Mutant, Mutants};
 use super::turn::{Outgoing, Turn};
 use std::collections::VecDeque;
+use std::fmt;
 
 /// Something that may leave the process: everything it depends on is durable. Only the journal
 /// makes one.
@@ -114,17 +115,18 @@ pub struct Synced {
 }
 
 /// What a turn exposes, and the last turn whose stores it waits for.
-#[derive(Debug)]
+#[derive(Clone)]
 struct Waiting<U> {
     needs: u64,
     frames: Vec<Outgoing>,
     indications: Vec<U>,
 }
 
-/// The journal of one process.
+/// The journal of one process. It is cloned by the explorer of all executions alone, which goes on
+/// from one state in several ways.
 ///
 /// Invariant: `durable ≤ in_flight ≤ stored ≤ turn`, and `waiting` is ordered by `needs`.
-#[derive(Debug)]
+#[derive(Clone)]
 pub struct Journal<U> {
     /// Number of the last turn.
     turn: u64,
@@ -206,6 +208,20 @@ impl<U> Journal<U> {
     /// Whether everything that was stored is durable.
     pub fn is_settled(&self) -> bool {
         self.stored == self.durable
+    }
+}
+
+/// Turns are numbered from the last durable one on: how many came before tells no state from
+/// another.
+impl<U: fmt::Debug> fmt::Debug for Journal<U> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waiting = self.waiting.iter().map(|w| (w.needs - self.durable, &w.frames, &w.indications));
+        f.debug_struct("Journal")
+            .field("stored", &(self.stored - self.durable))
+            .field("in_flight", &(self.in_flight - self.durable))
+            .field("pending", &self.pending)
+            .field("waiting", &waiting.collect::<Vec<_>>())
+            .finish()
     }
 }
 

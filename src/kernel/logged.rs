@@ -29,7 +29,7 @@ pub struct Undecodable(pub String);
 ///     prom.set(7, turn);
 /// }
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Logged<T> {
     var: Var,
     value: T,
@@ -77,7 +77,7 @@ impl<T> Deref for Logged<T> {
 ///
 /// Invariant: entries `first()..len()` are here, in order, without gaps; an index never changes
 /// its entry except by way of [`LoggedLog::truncate`] or [`LoggedLog::reset`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LoggedLog {
     id: LogId,
     first: u64,

@@ -16,7 +16,8 @@ pub enum Ask {
 }
 
 impl Ask {
-    pub(super) fn value(&self) -> Option<&Bytes> {
+    /// What is to be written, if anything.
+    pub fn value(&self) -> Option<&Bytes> {
         match self {
             Self::Read => None,
             Self::Write(value) => Some(value),

@@ -106,7 +106,7 @@ impl Image {
 
 /// A disk in memory: the image that the operating system shows, and, only while a lying sync keeps
 /// them apart, the image that would survive a crash.
-#[derive(Default, Debug)]
+#[derive(Clone, Default, Debug)]
 pub(super) struct SimDisk {
     image: Image,
     survivor: Option<Box<Image>>,

@@ -9,6 +9,7 @@
 
 mod action;
 mod adversary;
+mod atomicity;
 mod clients;
 mod coverage;
 mod disk;
@@ -20,9 +21,11 @@ mod monitors;
 mod network;
 mod outlet;
 mod process;
+mod property;
 mod registers;
 mod said;
 mod service;
+pub mod small;
 mod trace;
 mod weights;
 mod world;
@@ -36,7 +39,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use self::coverage::Coverage;
-pub use self::monitors::Property;
+pub use self::property::Property;
 
 /// Which faults a run has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -1,19 +1,15 @@
 //! Clients of registers, and what must hold of what they are told.
-//!
-//! Operations are ordered by their tags. That order is one in which every operation takes effect
-//! while it lasts, if (Lynch, *Distributed Algorithms*, Lemma 13.16) an operation that begins after
-//! another has returned has no lower tag, a write a higher one, and reads return what was written
-//! with their tag.
 
+use super::atomicity::{Atomicity, Begun};
 use super::clients::{Asked, Glimpse};
 use super::coverage::Coverage;
-use super::monitors::{Property, Verdict, ensure};
+use super::property::{Property, Verdict, ensure};
 use crate::kernel::{Incarnation, ProcessId, Ticks};
-use crate::register::{Ask, Failed, Outcome, Tag, tag};
+use crate::register::{Ask, Failed, Outcome};
 use crate::stack::{Event, RequestId};
 use bytes::Bytes;
 use fastrand::Rng;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 const NAMES: [&str; 2] = ["x", "y"];
 /// Requests of these clients are numbered from here on.
@@ -28,22 +24,7 @@ struct Waiting {
     life: (u64, Incarnation),
     since: Ticks,
     register: usize,
-    writes: bool,
-    /// The highest tag that had been returned when the operation began.
-    floor: Tag,
-}
-
-/// A register, as all clients together know it.
-#[derive(Debug, Default)]
-struct Known {
-    /// The highest tag that was returned to anybody.
-    returned: Tag,
-    /// The value of each tag that was returned.
-    values: BTreeMap<Tag, Bytes>,
-    /// Tags under which writes returned.
-    writes: BTreeSet<Tag>,
-    /// Values that somebody has begun to write.
-    begun: BTreeSet<Bytes>,
+    operation: Begun,
 }
 
 /// Clients that read and write registers, one operation at a time each.
@@ -51,7 +32,7 @@ struct Known {
 pub(super) struct RegisterClients {
     rng: Rng,
     clients: Vec<Option<Waiting>>,
-    known: [Known; NAMES.len()],
+    registers: [Atomicity; NAMES.len()],
     next: RequestId,
     patience: Ticks,
     stopped: bool,
@@ -63,12 +44,12 @@ pub(super) struct RegisterClients {
 
 impl RegisterClients {
     pub(super) fn new(rng: Rng, clients: usize, patience: Ticks) -> Self {
-        let known = Default::default();
+        let registers = NAMES.map(Atomicity::new);
         let clients = vec![None; clients];
         Self {
             rng,
             clients,
-            known,
+            registers,
             next: FIRST,
             patience,
             stopped: false,
@@ -130,17 +111,10 @@ impl RegisterClients {
         let life = world.life(at)?;
         let request = self.next;
         self.next += 1;
-        let known = &mut self.known[register];
-        let ask = if writes {
-            let value = Bytes::from(format!("v{}", request - FIRST));
-            known.begun.insert(value.clone());
-            Ask::Write(value)
-        } else {
-            Ask::Read
-        };
+        let ask = if writes { Ask::Write(Bytes::from(format!("v{}", request - FIRST))) } else { Ask::Read };
+        let operation = self.registers[register].begin(at, ask.value());
         let since = world.processes[at.index()].ticks;
-        let floor = known.returned;
-        self.clients[number] = Some(Waiting { request, at, life, since, register, writes, floor });
+        self.clients[number] = Some(Waiting { request, at, life, since, register, operation });
         let name = NAMES[register].to_owned();
         Some((at, Event::Register { request, name, ask, patience: self.patience }))
     }
@@ -172,31 +146,7 @@ impl RegisterClients {
         };
         coverage.registers += 1;
         self.longest = self.longest.max(now - waiting.since);
-        let (name, known, tag) = (NAMES[waiting.register], &mut self.known[waiting.register], tag(returned));
-        let verb = if waiting.writes { "writes" } else { "reads" };
-        let late = if waiting.writes { tag <= waiting.floor } else { tag < waiting.floor };
-        ensure(!late, Property::RegisterAtomicity, || {
-            format!(
-                "{at} {verb} {name} at {tag}, though an operation at {} had returned before it began",
-                waiting.floor
-            )
-        })?;
-        if let Some(cell) = returned {
-            ensure(known.begun.contains(&cell.value), Property::RegisterAtomicity, || {
-                format!("{at} {verb} {:?} of {name}, which nobody wrote", cell.value)
-            })?;
-            let value = known.values.entry(tag).or_insert_with(|| cell.value.clone());
-            ensure(*value == cell.value, Property::RegisterAtomicity, || {
-                format!("{name} has two values at {tag}: {value:?} and {:?}", cell.value)
-            })?;
-        }
-        if waiting.writes {
-            ensure(known.writes.insert(tag), Property::RegisterAtomicity, || {
-                format!("two writes of {name} have the tag {tag}")
-            })?;
-        }
-        known.returned = known.returned.max(tag);
-        Ok(())
+        self.registers[waiting.register].end(waiting.operation, returned)
     }
 }
 

@@ -1,0 +1,87 @@
+//! The properties, by name: what must hold, and what it means that one does not.
+
+use std::fmt;
+
+/// A property of the protocol, or of the service built on it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Property {
+    /// Nothing happens between a crash and the recovery; the incarnation grows by one each boot.
+    Incarnations,
+    /// Whatever leaves a process is preceded by the durable store of what it depends on.
+    Exposure,
+    /// A promise never decreases; what was acknowledged in a ballot stays while it is accepted.
+    Promises,
+    /// Within a ballot an index has one value.
+    OneValue,
+    /// A decision counts a majority of processes that hold the entry durably.
+    DurableMajority,
+    /// Decided logs are prefixes of one another, and only grow.
+    PrefixAgreement,
+    /// What a majority holds in one ballot is in every log of every later ballot.
+    ChosenStays,
+    /// Ballots in which somebody stands are unique, and increase at each process.
+    ElectedBallots,
+    /// A process that lost its memory counts in no majority.
+    Learners,
+    /// What is delivered was sent, what is decided was proposed; no damaged frame gets through.
+    NoCreation,
+    /// Equal prefixes of the log give equal states.
+    StateAgreement,
+    /// A request has one effect and one reply.
+    AtMostOnce,
+    /// What clients see is linearizable; revisions never repeat and never go back.
+    ClientHistory,
+    /// The same seed gives the same execution.
+    Determinism,
+    /// Once faults stop, a leader is trusted by all that hear it, and stays.
+    Leader,
+    /// Once faults stop, every request is answered and every process catches up.
+    Progress,
+    /// Every operation on a register takes effect at one instant while it lasts.
+    RegisterAtomicity,
+    /// Every operation on a register of a process that stays up returns.
+    RegisterTermination,
+    /// The code's own assertions hold.
+    Assertions,
+}
+
+impl fmt::Display for Property {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Incarnations => "incarnations",
+            Self::Exposure => "exposure",
+            Self::Promises => "promises",
+            Self::OneValue => "one value per (ballot, index)",
+            Self::DurableMajority => "durable majority",
+            Self::PrefixAgreement => "prefix agreement",
+            Self::ChosenStays => "chosen stays",
+            Self::ElectedBallots => "elected ballots",
+            Self::Learners => "learners",
+            Self::NoCreation => "no creation",
+            Self::StateAgreement => "state agreement",
+            Self::AtMostOnce => "at most once",
+            Self::ClientHistory => "client history",
+            Self::Determinism => "determinism",
+            Self::Leader => "leader",
+            Self::Progress => "progress",
+            Self::RegisterAtomicity => "register atomicity",
+            Self::RegisterTermination => "register termination",
+            Self::Assertions => "assertions",
+        })
+    }
+}
+
+/// A property does not hold.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Failure {
+    pub(super) property: Property,
+    pub(super) detail: String,
+}
+
+/// Whether everything still holds.
+pub(super) type Verdict = Result<(), Failure>;
+
+/// Demands that a property holds.
+pub(super) fn ensure(holds: bool, property: Property, detail: impl FnOnce() -> String) -> Verdict {
+    if holds { Ok(()) } else { Err(Failure { property, detail: detail() }) }
+}
