@@ -4,8 +4,12 @@ use std::{env, error::Error, fs, path::Path, path::PathBuf, process::Command};
 
 use prost::Message;
 
-const PROTOS: [&str; 3] =
-    ["etcd/api/etcdserverpb/rpc.proto", "kvorum/v1/sessions.proto", "kvorum/peer/v1/peer.proto"];
+const PROTOS: [&str; 4] = [
+    "etcd/api/etcdserverpb/rpc.proto",
+    "kvorum/v1/register.proto",
+    "kvorum/v1/sessions.proto",
+    "kvorum/peer/v1/peer.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");

@@ -22,7 +22,7 @@ pub mod authpb {
 
 /// Services of our own.
 pub mod kvorum {
-    /// Sessions: exactly-once writes.
+    /// Exactly-once writes, and the abstractions for programs.
     #[allow(missing_docs, clippy::all)]
     pub mod v1 {
         tonic::include_proto!("kvorum.v1");

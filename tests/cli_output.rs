@@ -1,5 +1,6 @@
 //! What the client commands send and print, against `cli_output.txt`; and that etcdctl, where it is
-//! installed, sends and prints the same.
+//! installed, sends and prints the same. The commands that etcdctl does not have stand in
+//! `cli_services.txt`.
 #![cfg(feature = "cli")]
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
 
 use kvorum::proto::{
     etcdserverpb::{self as pb, cluster_server, kv_server, maintenance_server, response_op},
+    kvorum::v1::{self as own, register_server},
     mvccpb::KeyValue,
 };
 use tonic::{Request, Response, Status};
@@ -203,6 +205,31 @@ impl maintenance_server::Maintenance for Canned {
     }
 }
 
+#[tonic::async_trait]
+impl register_server::Register for Canned {
+    async fn read(&self, request: Request<own::ReadRequest>) -> Reply<own::ReadReply> {
+        self.asked(&request);
+        Ok(Response::new(match request.get_ref().name.as_str() {
+            "missing" => own::ReadReply::default(),
+            _ => own::ReadReply { value: Some(plain().value), stamp: stamp() },
+        }))
+    }
+
+    async fn write(&self, request: Request<own::WriteRequest>) -> Reply<own::WriteReply> {
+        self.asked(&request);
+        if request.get_ref().name == "lost" {
+            let text =
+                "kvorum: no majority of the replicas answered in time; the write may still take effect";
+            return Err(Status::unavailable(text));
+        }
+        Ok(Response::new(own::WriteReply { stamp: stamp() }))
+    }
+}
+
+fn stamp() -> Option<own::Stamp> {
+    Some(own::Stamp { number: 7, writer: 0x8e9e05c52164694d })
+}
+
 /// Serves until the test ends.
 fn serve(canned: Canned) -> (tokio::runtime::Runtime, SocketAddr) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -211,7 +238,8 @@ fn serve(canned: Canned) -> (tokio::runtime::Runtime, SocketAddr) {
     let server = tonic::transport::Server::builder()
         .add_service(kv_server::KvServer::new(canned.clone()))
         .add_service(cluster_server::ClusterServer::new(canned.clone()))
-        .add_service(maintenance_server::MaintenanceServer::new(canned))
+        .add_service(maintenance_server::MaintenanceServer::new(canned.clone()))
+        .add_service(register_server::RegisterServer::new(canned))
         .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
     runtime.spawn(server);
     (runtime, address)
@@ -277,6 +305,20 @@ const CASES: &[(&str, &str)] = &[
     ("member|list|-w|table", ""),
 ];
 
+/// Those that etcdctl does not have.
+const SERVICES: &[(&str, &str)] = &[
+    ("register|write|mode|maintenance", ""),
+    ("register|write|mode|", ""),
+    ("register|write|mode", "from\nstdin\n"),
+    ("register|write|mode|--|-1", ""),
+    ("register|write|mode|on|-w|json", ""),
+    ("register|read|mode", ""),
+    ("register|read|mode|--hex", ""),
+    ("register|read|mode|-w|json", ""),
+    ("register|read|missing", ""),
+    ("register|read|missing|-w|json", ""),
+];
+
 fn run(program: &str, address: SocketAddr, arguments: &str, input: &str) -> Output {
     let mut child = Command::new(program)
         .arg(format!("--endpoints={address}"))
@@ -336,6 +378,17 @@ fn commands_send_and_print_what_etcdctl_does() {
     }
 }
 
+#[test]
+fn commands_of_the_abstractions_send_and_print_as_written() {
+    let canned = Canned::default();
+    let (_runtime, address) = serve(canned.clone());
+    let kvorum = env!("CARGO_BIN_EXE_kvorum");
+    let ours: String =
+        SERVICES.iter().map(|case| transcript(kvorum, address, &canned, *case) + "\n").collect();
+    let expected = include_str!("cli_services.txt");
+    assert!(ours == expected, "{}", difference(expected, &ours));
+}
+
 fn difference(expected: &str, actual: &str) -> String {
     let mut case = "";
     for (expected, actual) in expected.lines().zip(actual.lines()) {
@@ -363,6 +416,9 @@ fn errors_go_to_standard_error_with_the_documented_exit_codes() {
         ("get|k|--endpoints=127.0.0.1:1|--command-timeout=100ms", 1, "refused"),
         ("put|k|v|--endpoints=127.0.0.1:1|--command-timeout=100ms", 1, "nothing was executed"),
         ("endpoint|health|--endpoints=127.0.0.1:1", 1, "unhealthy cluster"),
+        ("register|read|x|-w|fields", 2, "use simple or json"),
+        ("register|write|x", 2, "register write needs a value"),
+        ("register|write|lost|v", 3, "may or may not have been executed"),
         ("nonsense", 2, "unrecognized subcommand"),
     ] {
         let output = run(kvorum, address, arguments, "");

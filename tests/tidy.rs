@@ -17,7 +17,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("transport", &["kernel", "proto"]),
     ("client", &["proto"]),
     ("sim", &["kernel", "consensus", "broadcast", "register", "stack", "kv", "history", "proto"]),
-    ("api", &["kernel", "stack", "kv", "proto"]),
+    ("api", &["kernel", "register", "stack", "kv", "proto"]),
     (
         "node",
         &[

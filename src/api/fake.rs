@@ -1,11 +1,12 @@
 //! A replica in memory that does as it is told: the state machine without log, disk and peers.
 
-use super::{Cluster, Member, Refused, Replica};
+use super::{Cluster, Member, Refused, Registers, Replica};
 use crate::kernel::{Ballot, DiskError, ProcessId, Row, RowKey, Rows};
 use crate::kv::{Command, Machine, Op, Reply, View};
+use crate::register::{self, Ask, Cell, Failed};
 use crate::stack::{Refusal, Role, Status};
 use bytes::Bytes;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use std::time::Duration;
 pub(super) enum Fault {
     /// Refused, and not executed.
     Refuse(Refusal),
+    /// No majority is reached; not executed.
+    Cut,
     /// Executed, and the reply is lost.
     Lose,
     /// Executed late.
@@ -31,6 +34,7 @@ pub(super) struct State {
     pub log: Vec<Op>,
     /// Reads that were confirmed.
     pub barriers: usize,
+    pub registers: BTreeMap<String, Cell>,
     pub faults: VecDeque<Option<Fault>>,
     pub leader: Option<ProcessId>,
     pub serving: bool,
@@ -45,6 +49,7 @@ impl Default for Fake {
             machine: Machine::new(),
             log: Vec::new(),
             barriers: 0,
+            registers: BTreeMap::new(),
             faults: VecDeque::new(),
             leader: Some(ProcessId(0)),
             serving: true,
@@ -53,6 +58,9 @@ impl Default for Fake {
         })))
     }
 }
+
+/// How many registers there may be.
+pub(super) const REGISTERS: usize = 2;
 
 /// A request under way.
 struct Pending(Fake);
@@ -93,6 +101,38 @@ impl Fake {
     }
 }
 
+impl Fake {
+    fn ask(&self, name: &str, ask: Ask) -> register::Outcome {
+        let mut state = self.state();
+        let found = state.registers.get(name).cloned();
+        let Ask::Write(value) = ask else { return Ok(found) };
+        if found.is_none() && state.registers.len() == REGISTERS {
+            return Err(Failed::Full);
+        }
+        let cell = Cell { tag: found.map(|c| c.tag).unwrap_or_default().next(ProcessId(0)), value };
+        state.registers.insert(name.to_owned(), cell.clone());
+        Ok(Some(cell))
+    }
+}
+
+impl Registers for Fake {
+    async fn register(&self, name: &str, ask: Ask, _: Duration) -> Result<register::Outcome, Refused> {
+        // No leader is asked for.
+        let fault = self.state().faults.pop_front().flatten();
+        match fault {
+            None => Ok(self.ask(name, ask)),
+            Some(Fault::Refuse(why)) => Err(why.into()),
+            Some(Fault::Lose) => Ok(self.ask(name, ask).and(Err(Failed::Unknown))),
+            Some(Fault::Cut) => Ok(Err(Failed::NoMajority)),
+            Some(Fault::Slow(delay)) => {
+                tokio::time::sleep(delay).await;
+                Ok(self.ask(name, ask))
+            }
+            Some(Fault::Hang) => std::future::pending().await,
+        }
+    }
+}
+
 struct NoRows;
 
 impl Rows for NoRows {
@@ -110,6 +150,7 @@ impl Replica for Fake {
         match fault {
             None => Ok(self.apply(command)),
             Some(Fault::Refuse(why)) => Err(why.into()),
+            Some(Fault::Cut) => Err(Refusal::NoLeader.into()),
             Some(Fault::Lose) => {
                 let _ = self.apply(command);
                 Err(Refusal::TimedOut.into())
@@ -131,7 +172,7 @@ impl Replica for Fake {
                 Ok(state.machine.view())
             }
             Some(Fault::Refuse(why)) => Err(why.into()),
-            Some(Fault::Lose | Fault::Slow(_)) => Err(Refusal::TimedOut.into()),
+            Some(Fault::Cut | Fault::Lose | Fault::Slow(_)) => Err(Refusal::TimedOut.into()),
             Some(Fault::Hang) => std::future::pending().await,
         }
     }

@@ -1,7 +1,7 @@
-//! The client port: etcd's services over a replica.
+//! The client port: etcd's services, and those of the abstractions, over a replica.
 //!
 //! ```text
-//!  gRPC, HTTP/1.1 ──► serve ──► routes ──► kv, sessions, cluster, … ──► Replica
+//!  gRPC, HTTP/1.1 ──► serve ──► routes ──► kv, register, cluster, … ─► Replica
 //!                                 ▲
 //!                 embedded client ┘
 //! ```
@@ -21,6 +21,7 @@ mod kv;
 mod limits;
 mod maintenance;
 mod quota;
+mod register;
 mod replica;
 mod routes;
 mod serve;
@@ -32,7 +33,7 @@ mod tests;
 mod unserved;
 
 pub use limits::Limits;
-pub use replica::{Cluster, Member, Refused, Replica};
+pub use replica::{Cluster, Member, Refused, Registers, Replica};
 pub use routes::routes;
 pub use serve::serve;
 

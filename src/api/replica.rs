@@ -2,6 +2,7 @@
 
 use crate::kernel::{ProcessId, Rows};
 use crate::kv::{Command, Reply, View};
+use crate::register;
 use crate::stack::{Refusal, Status};
 use std::future::Future;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use thiserror::Error;
 /// A running replica, as the client port sees it. Clones are handles of the same replica.
 ///
 /// Dropping a future that is pending cancels the request: nobody waits for it any more.
-pub trait Replica: Clone + Send + Sync + 'static {
+pub trait Replica: Registers + Clone + Send + Sync + 'static {
     /// Executes a command through the log.
     ///
     /// # Errors
@@ -43,6 +44,21 @@ pub trait Replica: Clone + Send + Sync + 'static {
 
     /// The cluster, as far as it is known here.
     fn cluster(&self) -> Cluster;
+}
+
+/// The registers of a replica.
+pub trait Registers {
+    /// Reads or writes a register, at a majority and without any leader. Dropped, a write may take
+    /// effect all the same.
+    ///
+    /// # Errors
+    /// [`Refused`] when the replica cannot take it; the outcome says what the registers say.
+    fn register(
+        &self,
+        name: &str,
+        ask: register::Ask,
+        patience: Duration,
+    ) -> impl Future<Output = Result<register::Outcome, Refused>> + Send;
 }
 
 /// Why a request got no reply.

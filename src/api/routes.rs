@@ -7,6 +7,7 @@ use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::etcdserverpb::cluster_server::{self, ClusterServer};
 use crate::proto::etcdserverpb::kv_server::{self, KvServer};
 use crate::proto::etcdserverpb::maintenance_server::{self, MaintenanceServer};
+use crate::proto::kvorum::v1::register_server::{self, RegisterServer};
 use crate::proto::kvorum::v1::sessions_server::{self, SessionsServer};
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -16,11 +17,12 @@ use tonic_health::pb::health_server::{self, HealthServer};
 use tonic_reflection::server::Builder as Reflection;
 
 /// The services of the port, reflection aside.
-pub(super) const SERVED: [&str; 5] = [
+pub(super) const SERVED: [&str; 6] = [
     kv_server::SERVICE_NAME,
     cluster_server::SERVICE_NAME,
     maintenance_server::SERVICE_NAME,
     sessions_server::SERVICE_NAME,
+    register_server::SERVICE_NAME,
     health_server::SERVICE_NAME,
 ];
 
@@ -41,6 +43,7 @@ pub fn routes<R: Replica>(replica: R, limits: Limits) -> Routes {
         .add_service(ClusterServer::new(service.clone()).max_decoding_message_size(max))
         .add_service(MaintenanceServer::new(service.clone()).max_decoding_message_size(max))
         .add_service(SessionsServer::new(service.clone()).max_decoding_message_size(max))
+        .add_service(RegisterServer::new(service.clone()).max_decoding_message_size(max))
         .add_service(HealthServer::new(service).max_decoding_message_size(max))
         .add_service(v1)
         .add_service(v1alpha);

@@ -2,7 +2,7 @@
 
 use super::call::Call;
 use super::{Limits, Replica, status};
-use crate::kernel::Rows;
+use crate::kernel::{ProcessId, Rows};
 use crate::kv::{self, Command, Op, View};
 use crate::proto::etcdserverpb::ResponseHeader;
 use std::sync::Arc;
@@ -18,6 +18,8 @@ struct Inner<R> {
     limits: Limits,
     cluster_id: u64,
     member_id: u64,
+    /// The ids of all members, in the order of their processes.
+    members: Vec<u64>,
     scans: Arc<Semaphore>,
 }
 
@@ -30,6 +32,7 @@ impl<R: Replica> Service<R> {
             limits,
             cluster_id: cluster.id,
             member_id: cluster.my_id(),
+            members: cluster.members.iter().map(|m| m.id).collect(),
             scans,
         }))
     }
@@ -44,6 +47,11 @@ impl<R: Replica> Service<R> {
 
     pub fn member_id(&self) -> u64 {
         self.0.member_id
+    }
+
+    /// The id of a process on the client API; 0 if the cluster does not list it.
+    pub fn id_of(&self, process: ProcessId) -> u64 {
+        self.0.members.get(process.index()).copied().unwrap_or(0)
     }
 
     /// The terms of a request; an error when they cannot be met.

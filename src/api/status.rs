@@ -2,7 +2,9 @@
 
 use super::replica::Refused;
 use crate::kv;
+use crate::register::Failed;
 use crate::stack::Refusal;
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
 /// What the state machine refuses.
@@ -27,6 +29,26 @@ pub(super) fn of_refused(why: Refused) -> Status {
         Refused::Halted => Code::Unavailable,
     };
     Status::new(code, why.to_string())
+}
+
+/// What came of an operation on a register, if nothing good.
+pub(super) fn of_register(why: Failed) -> Status {
+    let code = match why {
+        Failed::Name | Failed::TooLarge { .. } => Code::InvalidArgument,
+        Failed::TooMany | Failed::Full => Code::ResourceExhausted,
+        Failed::NoMajority | Failed::Unknown => Code::Unavailable,
+    };
+    let status = Status::new(code, why.to_string());
+    match why {
+        Failed::NoMajority | Failed::TooMany => not_executed(status),
+        Failed::Name | Failed::TooLarge { .. } | Failed::Full | Failed::Unknown => status,
+    }
+}
+
+/// Tells a client that another attempt, here or elsewhere, may succeed and executes nothing twice.
+pub(super) fn not_executed(mut status: Status) -> Status {
+    status.metadata_mut().insert("kvorum-fate", MetadataValue::from_static("not-executed"));
+    status
 }
 
 /// No leader, or nothing to show yet.

@@ -14,6 +14,7 @@ mod member;
 mod output;
 mod put;
 mod quote;
+mod register;
 mod serve;
 mod sim;
 mod txn;
@@ -71,6 +72,7 @@ enum Command {
     Compact(compact::Compact),
     Endpoint(endpoint::Endpoint),
     Member(member::Member),
+    Register(register::Register),
     Workload(workload::Workload),
     Sim(sim::Sim),
     Verify(verify::Verify),
@@ -155,6 +157,7 @@ impl Cli {
             Command::Compact(command) => command.run(connection),
             Command::Endpoint(command) => command.run(connection),
             Command::Member(command) => command.run(connection),
+            Command::Register(command) => command.run(connection),
             Command::Workload(command) => command.run(connection),
             Command::Sim(command) => command.run(),
             Command::Verify(command) => command.run(),

@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     io::{IsTerminal, Read, stdin},
+    os::unix::ffi::OsStringExt,
 };
 
 use clap::Args;
@@ -57,7 +58,7 @@ impl Put {
         printer.refuse_table()?;
         let mut request = self.request;
         if request.value.is_none() && !request.ignore_value {
-            request.value = Some(read_value()?);
+            request.value = Some(OsString::from_vec(read_value(NO_VALUE)?));
         }
         let Some((key, value, options)) = request.parts() else {
             return Err(Failure::Usage(NO_VALUE.into()));
@@ -117,7 +118,8 @@ impl Request {
 
 const NO_VALUE: &str = "put needs a value, as an argument or on standard input; for an empty one write ''";
 
-fn read_value() -> Result<OsString, Failure> {
+/// What stands on standard input; without anything there, a usage error with this text.
+pub(super) fn read_value(missing: &str) -> Result<Vec<u8>, Failure> {
     if stdin().is_terminal() {
         eprintln!("reading the value from the terminal; end it with Ctrl-D");
     }
@@ -125,9 +127,9 @@ fn read_value() -> Result<OsString, Failure> {
     let read = stdin().lock().read_to_end(&mut value);
     read.map_err(|e| Failure::Other(format!("cannot read the value from standard input: {e}")))?;
     if value.is_empty() {
-        return Err(Failure::Usage(NO_VALUE.into()));
+        return Err(Failure::Usage(missing.into()));
     }
-    Ok(std::os::unix::ffi::OsStringExt::from_vec(value))
+    Ok(value)
 }
 
 /// A lease id in hexadecimal.

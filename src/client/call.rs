@@ -98,6 +98,9 @@ impl Class {
         if status.source().is_some() {
             return if never_connected(status) { Self::NotNow } else { Self::Lost };
         }
+        if status.metadata().get("kvorum-fate").is_some_and(|fate| fate == "not-executed") {
+            return Self::NotNow;
+        }
         match (status.code(), status.message()) {
             (Code::FailedPrecondition, "kvorum: session expired") => Self::Expired,
             (Code::FailedPrecondition, "kvorum: executed before, and the reply is no longer kept") => {
@@ -261,10 +264,25 @@ impl Client {
         }
     }
 
-    /// A call that must not be executed twice.
+    /// A call that must not be executed twice: numbered, so that it may be repeated.
     pub(super) async fn write<R: Rpc>(&self, request: R) -> Result<R::Reply, Error> {
-        let mut attempts = Attempts::new(self);
-        let mut number = attempts.number().await?;
+        let attempts = Attempts::new(self);
+        let number = attempts.number().await?;
+        self.execute(request, attempts, number).await
+    }
+
+    /// A call that must not be executed twice, of a service that knows no sessions: not repeated
+    /// once it may have been executed.
+    pub(super) async fn once<R: Rpc>(&self, request: R) -> Result<R::Reply, Error> {
+        self.execute(request, Attempts::new(self), None).await
+    }
+
+    async fn execute<R: Rpc>(
+        &self,
+        request: R,
+        mut attempts: Attempts<'_>,
+        mut number: Option<Number>,
+    ) -> Result<R::Reply, Error> {
         // What is known of all attempts so far, together.
         let mut fate = Fate::NotExecuted;
         loop {

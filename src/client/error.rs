@@ -78,9 +78,11 @@ pub enum Error {
     #[error("the write was executed, but its reply is lost: read what it would have told")]
     ReplyLost,
 
-    /// The server answered something that its protocol does not allow. Check that every endpoint is
-    /// an etcd v3 server.
-    #[error("a reply lacks {missing}; check that every endpoint is an etcd v3 server")]
+    /// The server answered something that its protocol does not allow. Check what the
+    /// endpoints are.
+    #[error(
+        "a reply lacks {missing}; check what the endpoints are, and that their version is this program's"
+    )]
     Reply {
         /// What the reply should have had.
         missing: &'static str,

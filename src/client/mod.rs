@@ -24,6 +24,10 @@
 //! per client; more wait their turn. A server without sessions (etcd) is served too: then a write
 //! that went unanswered is not repeated, but fails with [`Fate::Unknown`].
 //!
+//! # Beside the store
+//!
+//! [Registers](Client::register) are read and written at a majority, without a leader.
+//!
 //! # Cancel safety
 //!
 //! Dropping a call's future abandons the call: a read has no effect, a write has [`Fate::Unknown`]
@@ -36,6 +40,7 @@ mod error;
 mod fake;
 mod ops;
 mod pool;
+mod register;
 mod reply;
 mod rpc;
 mod session;
@@ -52,6 +57,7 @@ pub use self::{
     call::Retry,
     error::{Error, Fate},
     ops::{Call, Delete, Get, Order, Put, SortBy},
+    register::{Register, Stamp, Written},
     reply::{
         CompactReply, DeleteReply, GetReply, Header, KeyValue, Member, Members, OpReply, PutReply, Status,
         TxnReply,
@@ -195,6 +201,11 @@ impl Client {
     /// Begins a transaction.
     pub fn txn(&self) -> Txn<Self> {
         Txn::new(self.clone())
+    }
+
+    /// The atomic register of this name: 1 to 100 bytes. It comes into being when it is first written.
+    pub fn register(&self, name: impl Into<String>) -> Register {
+        Register::new(self.clone(), name.into())
     }
 
     /// Forgets what was superseded before `revision`, which can still be read.

@@ -10,7 +10,10 @@ use crate::proto::{
         StatusResponse, TxnRequest, TxnResponse, cluster_client::ClusterClient, kv_client::KvClient,
         maintenance_client::MaintenanceClient,
     },
-    kvorum::v1::{CloseReply, CloseRequest, OpenReply, OpenRequest, sessions_client::SessionsClient},
+    kvorum::v1::{
+        CloseReply, CloseRequest, OpenReply, OpenRequest, ReadReply, ReadRequest, WriteReply, WriteRequest,
+        register_client::RegisterClient, sessions_client::SessionsClient,
+    },
 };
 
 /// A unary call.
@@ -42,6 +45,8 @@ rpc! {
     KvClient::compact(CompactionRequest) -> CompactionResponse;
     MaintenanceClient::status(StatusRequest) -> StatusResponse;
     ClusterClient::member_list(MemberListRequest) -> MemberListResponse;
+    RegisterClient::read(ReadRequest) -> ReadReply;
+    RegisterClient::write(WriteRequest) -> WriteReply;
     SessionsClient::open(OpenRequest) -> OpenReply;
     SessionsClient::close(CloseRequest) -> CloseReply;
 }

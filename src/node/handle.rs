@@ -322,6 +322,17 @@ impl api::Replica for Handle {
     }
 }
 
+impl api::Registers for Handle {
+    async fn register(
+        &self,
+        name: &str,
+        ask: register::Ask,
+        patience: Duration,
+    ) -> Result<register::Outcome, api::Refused> {
+        Ok(Handle::register(self, name, ask, patience).await?)
+    }
+}
+
 impl From<Refused> for api::Refused {
     fn from(refused: Refused) -> Self {
         match refused {

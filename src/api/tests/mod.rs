@@ -1,6 +1,7 @@
 //! What the port promises, against a fake replica.
 
 mod port;
+mod register;
 mod services;
 mod writes;
 

@@ -1,7 +1,8 @@
-//! What commands print, byte for byte as etcdctl 3.4 does.
+//! What commands print: those that etcdctl has too, byte for byte as etcdctl 3.4 does.
 
 mod fields;
 mod json;
+mod services;
 mod simple;
 mod table;
 

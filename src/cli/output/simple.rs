@@ -45,7 +45,7 @@ fn key_value(out: &mut Vec<u8>, kv: &KeyValue, values: Values, hex: bool) -> io:
     line(out, &kv.value, hex)
 }
 
-fn line(out: &mut Vec<u8>, bytes: &[u8], hex: bool) -> io::Result<()> {
+pub(super) fn line(out: &mut Vec<u8>, bytes: &[u8], hex: bool) -> io::Result<()> {
     if hex {
         bytes.iter().try_for_each(|byte| write!(out, "\\x{byte:02x}"))?;
     } else {
