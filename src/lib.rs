@@ -36,6 +36,8 @@ pub mod proto;
 #[cfg(feature = "node")]
 pub mod api;
 #[cfg(feature = "node")]
+pub mod atomic_commit;
+#[cfg(feature = "node")]
 pub mod broadcast;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
@@ -48,6 +50,8 @@ pub mod history;
 pub mod kernel;
 #[cfg(feature = "node")]
 pub mod kv;
+#[cfg(feature = "node")]
+pub mod ledger;
 #[cfg(feature = "node")]
 pub mod node;
 #[cfg(feature = "node")]

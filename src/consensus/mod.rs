@@ -2,7 +2,8 @@
 //!
 //! Read [`SequencePaxos`] first; [`Acceptor`](acceptor::Acceptor) holds what is durable and the
 //! rules by which it changes; a process is a follower until it stands ([`candidate`]) and leads
-//! ([`leader`]). [`Detector`] says when to stand, [`Members`] whose votes count.
+//! ([`leader`]). [`Detector`] says when to stand, [`Members`] whose votes count. Consensus by
+//! instance follows from the log: [`Instances`].
 
 pub mod acceptor;
 pub mod candidate;
@@ -12,6 +13,7 @@ mod members;
 mod messages;
 mod reads;
 mod sequence;
+mod single;
 #[cfg(test)]
 mod tests;
 
@@ -21,3 +23,4 @@ pub use members::Members;
 pub use messages::{Accept, Distrust, Heartbeat, Membership, Paxos, Session};
 pub use reads::Asked;
 pub use sequence::{Notice, SequencePaxos};
+pub use single::{Instances, ProposeError};

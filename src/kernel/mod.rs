@@ -17,6 +17,7 @@ mod logged;
 mod mutant;
 mod process;
 mod protocol;
+mod replicated;
 mod turn;
 
 pub use config::{Bounds, Config, Timing};
@@ -27,4 +28,5 @@ pub use logged::{Logged, LoggedLog, Undecodable};
 pub use mutant::{Mutant, Mutants};
 pub use process::{Ballot, Incarnation, ProcessId, ProcessSet, Ticks};
 pub use protocol::{Protocol, Upon};
+pub use replicated::{MAX_NAME, MAX_TEXT, ReplicatedBounds};
 pub use turn::{Early, Outgoing, Turn};

@@ -25,11 +25,22 @@ pub enum Mutant {
     HappyWithoutMajority,
     ReadUnimposed,
     WriteUnconsulted,
+    LastProposalDecides,
+    DecisionUnproposed,
+    LateVoteFlips,
+    CommitWithoutAll,
+    TimeoutAfterOutcome,
+    TimeoutOfAnother,
+    OneAcknowledgesForAll,
+    PositionOfRetained,
+    PublishedAgain,
+    FellOffSilently,
+    CheckpointForgets,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Mutant; 20] = [
+    pub const ALL: [Mutant; 31] = [
         Self::ResumeBallot,
         Self::StoreAdoptionApart,
         Self::SyncWithoutSession,
@@ -50,6 +61,17 @@ impl Mutant {
         Self::HappyWithoutMajority,
         Self::ReadUnimposed,
         Self::WriteUnconsulted,
+        Self::LastProposalDecides,
+        Self::DecisionUnproposed,
+        Self::LateVoteFlips,
+        Self::CommitWithoutAll,
+        Self::TimeoutAfterOutcome,
+        Self::TimeoutOfAnother,
+        Self::OneAcknowledgesForAll,
+        Self::PositionOfRetained,
+        Self::PublishedAgain,
+        Self::FellOffSilently,
+        Self::CheckpointForgets,
     ];
 
     /// What it leaves out.
@@ -75,6 +97,17 @@ impl Mutant {
             Self::HappyWithoutMajority => "a leader stays happy though a majority has promised away",
             Self::ReadUnimposed => "a register is read without imposing what was read",
             Self::WriteUnconsulted => "a register is written without consulting a majority",
+            Self::LastProposalDecides => "the last proposal of an instance decides, not the first",
+            Self::DecisionUnproposed => "an instance decides what nobody proposed",
+            Self::LateVoteFlips => "a vote after the outcome counts",
+            Self::CommitWithoutAll => "a transaction commits when a majority has voted",
+            Self::TimeoutAfterOutcome => "a timeout aborts a transaction that has its outcome",
+            Self::TimeoutOfAnother => "a timeout aborts a later transaction of the same name",
+            Self::OneAcknowledgesForAll => "one participant acknowledges an outcome for all",
+            Self::PositionOfRetained => "a publication's position counts those that are retained",
+            Self::PublishedAgain => "a publication that is sent again is published again",
+            Self::FellOffSilently => "a cursor that fell off reads what is left",
+            Self::CheckpointForgets => "a checkpoint takes what changed meanwhile for saved",
         }
     }
 }
