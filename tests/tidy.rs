@@ -9,14 +9,30 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("kernel", &[]),
     ("history", &[]),
     ("consensus", &["kernel"]),
+    ("atomic_commit", &["kernel"]),
     ("broadcast", &["kernel", "consensus"]),
     ("register", &["kernel"]),
     ("stack", &["kernel", "consensus", "broadcast", "register"]),
     ("kv", &["kernel", "broadcast", "proto"]),
+    ("ledger", &["kernel", "consensus", "broadcast", "atomic_commit", "kv"]),
     ("storage", &["kernel"]),
     ("transport", &["kernel", "proto"]),
     ("client", &["proto"]),
-    ("sim", &["kernel", "consensus", "broadcast", "register", "stack", "kv", "history", "proto"]),
+    (
+        "sim",
+        &[
+            "kernel",
+            "consensus",
+            "broadcast",
+            "register",
+            "atomic_commit",
+            "stack",
+            "kv",
+            "ledger",
+            "history",
+            "proto",
+        ],
+    ),
     ("api", &["kernel", "register", "stack", "kv", "proto"]),
     (
         "node",
@@ -25,8 +41,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "consensus",
             "broadcast",
             "register",
+            "atomic_commit",
             "stack",
             "kv",
+            "ledger",
             "storage",
             "transport",
             "proto",
@@ -37,7 +55,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
 ];
 
 /// Folders that run under the simulator as they run in production.
-const PURE: &[&str] = &["kernel", "consensus", "broadcast", "register", "stack", "kv", "history"];
+const PURE: &[&str] =
+    &["kernel", "consensus", "broadcast", "register", "atomic_commit", "stack", "kv", "ledger", "history"];
 
 /// What would make them depend on anything but their inputs.
 const IMPURE: &[&str] = &[

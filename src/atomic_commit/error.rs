@@ -33,7 +33,9 @@ pub enum CommitError {
         limit: u64,
     },
     /// The name is taken by a transaction with other participants, or another timeout.
-    #[error("transaction {transaction:?} has begun with other participants or another timeout: choose another name")]
+    #[error(
+        "transaction {transaction:?} has begun with other participants or another timeout: choose another name"
+    )]
     BegunOtherwise {
         /// The transaction.
         transaction: String,

@@ -88,11 +88,8 @@ fn a_vote_is_cast_once_and_may_be_repeated() {
     log.begin("t", &["a", "b"]).unwrap();
     log.vote("t", "a", Vote::Yes).unwrap();
     assert_eq!(log.vote("t", "a", Vote::Yes), Ok(None));
-    let otherwise = CommitError::VotedOtherwise {
-        transaction: "t".into(),
-        participant: "a".into(),
-        before: Vote::Yes,
-    };
+    let otherwise =
+        CommitError::VotedOtherwise { transaction: "t".into(), participant: "a".into(), before: Vote::Yes };
     assert_eq!(log.vote("t", "a", Vote::No(Reason::Integrity)), Err(otherwise));
     log.vote("t", "b", Vote::Yes).unwrap();
     assert_eq!(log.vote("t", "a", Vote::Yes), Ok(Some(Outcome::Committed)), "also after the outcome");
@@ -180,7 +177,11 @@ fn past_the_bounds_and_for_strangers_nothing_changes() {
     log.begin("u", &["a"]).unwrap();
     assert_eq!(log.begin("v", &["a"]), Err(CommitError::TooManyTransactions { limit: 2 }));
     log.vote("t", "a", Vote::Yes).unwrap();
-    assert_eq!(log.begin("v", &["a"]), Err(CommitError::TooManyTransactions { limit: 2 }), "not acknowledged");
+    assert_eq!(
+        log.begin("v", &["a"]),
+        Err(CommitError::TooManyTransactions { limit: 2 }),
+        "not acknowledged"
+    );
     log.acknowledge("t", "a").unwrap();
     log.begin("v", &["a"]).unwrap();
 }

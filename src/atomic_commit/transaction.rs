@@ -80,10 +80,7 @@ impl Transaction {
         if let Some((_, outcome)) = &self.outcome
             && !mutants.on(Mutant::LateVoteFlips)
         {
-            return Err(CommitError::AfterOutcome {
-                transaction: name.to_owned(),
-                outcome: outcome.clone(),
-            });
+            return Err(CommitError::AfterOutcome { transaction: name.to_owned(), outcome: outcome.clone() });
         }
         self.participant(name, participant)?.vote = Some(vote.clone());
         let yes = |p: &Participant| p.vote == Some(Vote::Yes);

@@ -43,7 +43,9 @@ pub enum PublicationError {
         limit: u64,
     },
     /// The publisher is unknown, or was forgotten: whether it published under this number is unknown.
-    #[error("publisher {id} is unknown or was forgotten: open another one; it may have published this already")]
+    #[error(
+        "publisher {id} is unknown or was forgotten: open another one; it may have published this already"
+    )]
     PublisherUnknown {
         /// Its id.
         id: u64,
@@ -59,7 +61,9 @@ pub enum PublicationError {
         last: u64,
     },
     /// What the cursor wants first is not retained any more.
-    #[error("cursor {cursor} fell off topic {topic:?}: its oldest publication may be at {oldest}, go on there")]
+    #[error(
+        "cursor {cursor} fell off topic {topic:?}: its oldest publication may be at {oldest}, go on there"
+    )]
     FellOff {
         /// The topic.
         topic: String,
@@ -237,8 +241,10 @@ impl Publications {
             bytes += payload.len().max(1);
             first || bytes <= max_bytes
         };
-        let publication =
-            |((_, position), payload): (&(Arc<str>, u64), &Bytes)| Publication { position: *position, payload: payload.clone() };
+        let publication = |((_, position), payload): (&(Arc<str>, u64), &Bytes)| Publication {
+            position: *position,
+            payload: payload.clone(),
+        };
         Ok(all.take(max_entries).take_while(fits).map(publication).collect())
     }
 
@@ -351,9 +357,8 @@ mod tests {
     fn retention_a_cursor_that_fell_off_is_told_so() {
         let mut publications = Publications::default();
         (1..=5).for_each(|index| assert!(publish(&mut publications, index, "a", None).is_ok()));
-        let fell_off = |cursor, oldest| {
-            Err(PublicationError::FellOff { topic: "a".to_owned(), cursor, oldest })
-        };
+        let fell_off =
+            |cursor, oldest| Err(PublicationError::FellOff { topic: "a".to_owned(), cursor, oldest });
         assert_eq!(read(&publications, "a", 0), fell_off(0, 3));
         assert_eq!(read(&publications, "a", 2), fell_off(2, 3));
         assert_eq!(read(&publications, "a", 3).unwrap(), [3, 4, 5]);

@@ -24,8 +24,8 @@ mod loader;
 mod machine;
 mod meta;
 mod record;
-mod reply;
 mod replicated;
+mod reply;
 mod view;
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use super::view::View;
 use crate::atomic_commit::Transaction;
 use crate::broadcast::Last;
 use bytes::Bytes;
-use imbl::ordmap::DiffItem;
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -47,9 +47,7 @@ impl View {
     pub(super) fn content(&self, key: &Key) -> Option<Bytes> {
         match key {
             Key::Topic(name) => self.publications.topics().get(name).map(|topic| encode(&topic.oldest)),
-            Key::Publication(topic, at) => {
-                self.publications.retained().get(&(topic.clone(), *at)).cloned()
-            }
+            Key::Publication(topic, at) => self.publications.retained().get(&(topic.clone(), *at)).cloned(),
             Key::Publisher(id) => self.publications.publishers().get(id).map(encode),
             Key::Decision(name) => self.instances.decisions().get(name).cloned(),
             Key::Transaction(name) => self.transactions.table().get(name).map(|t| encode(&**t)),

@@ -6,7 +6,7 @@ use super::error::{Error, Halted};
 use super::handle::{Handle, Inner, REQUEST_BYTES, REQUESTS};
 use super::settings::{AutoCompaction, Settings, Texts, name};
 use super::shared::Shared;
-use super::{Node, PARTING, ports, upkeep};
+use super::{Node, PARTING, ports, timeouts, upkeep};
 use crate::api;
 use crate::kernel::{self, Bounds, Journal, Mutants, ProcessId, Rows};
 use crate::stack::Stack;
@@ -345,6 +345,7 @@ impl Prepared {
             node.services.push(tokio::spawn(api::serve(listener, routes.clone(), limits, left)));
         }
         node.upkeep.push(tokio::spawn(upkeep::watch_space(handle.clone(), self.gauge)));
+        node.upkeep.push(tokio::spawn(timeouts::abort(handle.clone())));
         if let Some(mode) = self.settings.compaction {
             node.upkeep.push(tokio::spawn(upkeep::compact(handle, mode)));
         }

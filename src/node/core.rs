@@ -11,10 +11,11 @@
 
 use super::error::{Halted, Refused};
 use super::shared::{Answer, Ask, Call, Item, Permits, Shared};
+use crate::broadcast::StateMachine;
 use crate::kernel::{
     Commit, Disk, DiskError, Exposed, Journal, Opened, Outgoing, ProcessId, Release, Rows, Synced,
 };
-use crate::kv;
+use crate::ledger::Replicated;
 use crate::stack::{Event, Indication, RequestId, Stack, Status};
 use crate::transport::{Heard, Room, Transport};
 use std::collections::HashMap;
@@ -35,11 +36,11 @@ const ITEMS: usize = 4096;
 /// How long a stop waits for what is under way.
 const PARTING: Duration = Duration::from_secs(2);
 
-type Up = Indication<kv::Reply, kv::View>;
+type Up = Indication<<Replicated as StateMachine>::Reply, <Replicated as StateMachine>::View>;
 
 /// A replica that has booted: its incarnation is durable.
 pub(super) struct Booted {
-    pub stack: Stack<kv::Machine>,
+    pub stack: Stack<Replicated>,
     pub journal: Journal<Up>,
     /// What the first turn exposed.
     pub releases: Vec<Release<Up>>,
@@ -51,7 +52,7 @@ pub(super) fn boot(
     start: impl FnOnce(
         &mut crate::kernel::Turn,
         &mut crate::kernel::Held<Up>,
-    ) -> Result<Stack<kv::Machine>, crate::stack::StartError>,
+    ) -> Result<Stack<Replicated>, crate::stack::StartError>,
     disk: &mut dyn Disk,
 ) -> Result<Booted, super::Error> {
     let mut journal = journal;
@@ -142,7 +143,7 @@ struct Core {
     /// First, so that it is dropped first: whoever finds their answer gone finds out why.
     ending: Ending,
     me: ProcessId,
-    stack: Stack<kv::Machine>,
+    stack: Stack<Replicated>,
     journal: Journal<Up>,
     commits: SyncSender<Commit>,
     /// The status as it will be durable with the commit under way.
@@ -281,7 +282,7 @@ impl Core {
             Indication::Returned { request, outcome } => {
                 self.answer(request, Ok(Answer::Returned(outcome)));
             }
-            Indication::Publish { view, .. } => self.shared().publish(view),
+            Indication::Publish { applied, view } => self.shared().publish(applied, view),
             Indication::Fetch { ticket, from, end, max_bytes } => {
                 let (rows, shared) = (self.rows.clone(), self.ending.shared.clone());
                 self.runtime.spawn_blocking(move || {

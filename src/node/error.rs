@@ -1,6 +1,7 @@
 //! Why a node does not start, does not answer, or has stopped.
 
 use crate::kernel::DiskError;
+use crate::ledger;
 use crate::stack::{Refusal, StartError};
 use crate::storage;
 use std::io;
@@ -32,6 +33,23 @@ pub enum Refused {
     /// The node stopped while the request was under way: whether it was executed is unknown.
     #[error("etcdserver: server stopped ({0}); whether the request was executed is unknown")]
     Halted(Halted),
+}
+
+/// Why a request to the ledger did not do what was asked for.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum Failed {
+    /// It got no answer.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The ledger refuses it: nothing has changed.
+    #[error(transparent)]
+    Ledger(#[from] ledger::Error),
+}
+
+impl From<Refusal> for Failed {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal.into())
+    }
 }
 
 /// Why a node does not start. Nothing has changed on the disk, except where the disk itself failed.

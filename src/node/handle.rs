@@ -2,8 +2,9 @@
 
 use super::core::TICK;
 use super::error::{Halted, Refused};
-use super::shared::{Answer, Ask, Call, CoreCounters, Item, Permits, Phase, Shared};
+use super::shared::{Answer, Ask, Call, CoreCounters, Item, Permits, Phase, Shared, View};
 use crate::api::{self, Cluster, Member};
+use crate::broadcast::Either;
 use crate::kernel::{Rows, Ticks};
 use crate::kv::{self, Limits};
 use crate::register;
@@ -83,8 +84,10 @@ impl Handle {
     /// [`Refused`] says whether the command was surely not executed.
     pub async fn execute(&self, command: kv::Command, deadline: Duration) -> Result<kv::Reply, Refused> {
         match self.ask(Ask::Execute(command.encode()), deadline).await? {
-            Answer::Reply(reply) => Ok(reply),
-            Answer::Readable | Answer::Returned(_) => unreachable!("a command was asked for"),
+            Answer::Reply(Either::First(reply)) => Ok(reply),
+            Answer::Reply(Either::Second(_)) | Answer::Readable | Answer::Returned(_) => {
+                unreachable!("a command of the store was asked for")
+            }
         }
     }
 
@@ -111,15 +114,20 @@ impl Handle {
     /// # Errors
     /// When no leader confirms in time that it leads.
     pub async fn read_barrier(&self, deadline: Duration) -> Result<kv::View, Refused> {
+        Ok(self.barrier(deadline).await?.first.clone())
+    }
+
+    /// What is shown once a leader has confirmed that it leads.
+    pub(super) async fn barrier(&self, deadline: Duration) -> Result<Arc<View>, Refused> {
         match self.ask(Ask::Read, deadline).await? {
-            Answer::Readable => self.view().ok_or_else(|| Refused::Halted(self.why_halted())),
+            Answer::Readable => self.inner.shared.view().ok_or_else(|| Refused::Halted(self.why_halted())),
             Answer::Reply(_) | Answer::Returned(_) => unreachable!("a read was asked for"),
         }
     }
 
     /// The view published last, for serializable reads; nothing while the replica may not serve.
     pub fn view(&self) -> Option<kv::View> {
-        self.inner.shared.view().map(|view| (*view).clone())
+        self.inner.shared.view().map(|view| view.first.clone())
     }
 
     /// Superseded versions, which are on disk. Reading them blocks: not on an async task.
@@ -234,11 +242,11 @@ impl Handle {
         }
     }
 
-    fn why_halted(&self) -> Halted {
+    pub(super) fn why_halted(&self) -> Halted {
         self.inner.shared.halted().cloned().unwrap_or(Halted::ShutDown)
     }
 
-    async fn ask(&self, ask: Ask, deadline: Duration) -> Result<Answer, Refused> {
+    pub(super) async fn ask(&self, ask: Ask, deadline: Duration) -> Result<Answer, Refused> {
         let Inner { shared, requests, bytes, next, .. } = &*self.inner;
         let size = match &ask {
             Ask::Execute(command) => command.len().min(REQUEST_BYTES) as u32,

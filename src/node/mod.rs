@@ -22,14 +22,16 @@ mod core;
 mod error;
 mod handle;
 mod inbox;
+mod ledger;
 mod ports;
 mod settings;
 mod shared;
+mod timeouts;
 mod upkeep;
 
 pub use crate::api::{Cluster, Member};
 pub use builder::Builder;
-pub use error::{Error, Halted, Refused};
+pub use error::{Error, Failed, Halted, Refused};
 pub use handle::{Handle, NodeStatus, REQUEST_BYTES, REQUESTS};
 pub use settings::{AutoCompaction, MEMBERS, name as setting};
 pub use shared::CoreCounters;

@@ -2,8 +2,10 @@
 
 use super::error::{Halted, Refused};
 use super::inbox::Inbox;
+use crate::broadcast::{Either, Views};
 use crate::kernel::{DiskError, Row, Synced, Ticks};
 use crate::kv;
+use crate::ledger;
 use crate::register;
 use crate::stack::{RequestId, Status};
 use crate::transport::{Heard, Transport};
@@ -47,7 +49,7 @@ pub(super) enum Ask {
 }
 
 pub(super) enum Answer {
-    Reply(kv::Reply),
+    Reply(Either<kv::Reply, ledger::Reply>),
     /// The view published last may be read.
     Readable,
     /// An operation on a register came to its end.
@@ -100,10 +102,15 @@ impl CoreCounts {
     }
 }
 
+/// What readers see: the store, and the ledger beside it.
+pub(super) type View = Views<kv::View, ledger::View>;
+
 pub(super) struct Shared {
     pub inbox: Inbox<Item>,
     pub counts: CoreCounts,
-    view: ArcSwapOption<kv::View>,
+    view: ArcSwapOption<View>,
+    /// The length of the log prefix of that view.
+    published: watch::Sender<u64>,
     /// As of the last durable turn.
     status: Mutex<Status>,
     halted: OnceLock<Halted>,
@@ -127,6 +134,7 @@ impl Shared {
             inbox: Inbox::new(),
             counts: CoreCounts::default(),
             view: ArcSwapOption::empty(),
+            published: watch::Sender::new(0),
             status: Mutex::new(status),
             halted: OnceLock::new(),
             transport: ArcSwapOption::empty(),
@@ -148,15 +156,22 @@ impl Shared {
     }
 
     /// The view published last; nothing while nothing may be shown.
-    pub fn view(&self) -> Option<Arc<kv::View>> {
+    pub fn view(&self) -> Option<Arc<View>> {
         self.view.load_full()
     }
 
-    pub fn publish(&self, view: kv::View) {
+    pub fn publish(&self, applied: u64, view: View) {
         let first = self.view.swap(Some(Arc::new(view))).is_none();
+        self.published.send_replace(applied);
         if first {
             self.phase.send_replace(Phase::Serving);
         }
+    }
+
+    /// Tells of each view that is published: the length of the log prefix that it shows. Its end is
+    /// told, too.
+    pub fn published(&self) -> watch::Receiver<u64> {
+        self.published.subscribe()
     }
 
     pub fn phase(&self) -> watch::Receiver<Phase> {
@@ -186,6 +201,7 @@ impl Shared {
         let _ = self.halted.set(why); // the first reason is the reason
         self.inbox.close();
         self.view.store(None);
+        self.published.send_modify(|_| ());
         self.transport.store(None);
         self.phase.send_replace(Phase::Halted);
     }

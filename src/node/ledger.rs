@@ -1,0 +1,313 @@
+//! The handle's part for what needs consensus: instances, transactions, total-order topics.
+//!
+//! Everything here may be asked again after an error: what was done already is not done twice. (A
+//! publication without a publisher is the one exception.) An answer that was lost while another
+//! replica took over is asked for again at once.
+
+use super::error::{Failed, Refused};
+use super::handle::Handle;
+use super::shared::{Answer, Ask};
+use crate::atomic_commit::{CommitError, Outcome, Status, Vote};
+use crate::broadcast::{Either, Publication, PublicationError, Publisher};
+use crate::kernel::ReplicatedBounds;
+use crate::ledger::{Command, Error, Response, View};
+use crate::stack::Refusal;
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+/// Bytes of publications that one read returns, but for the first.
+const READ_BYTES: usize = 1 << 20;
+/// An attempt of a command: another one follows where there is time.
+const ATTEMPT: Duration = Duration::from_secs(2);
+
+impl Handle {
+    /// Proposes a value to an instance of consensus. Returns the decision, which may be the value of
+    /// another: the same one to everybody, for ever.
+    ///
+    /// # Errors
+    /// [`Failed::Ledger`] where there is no room for the instance.
+    pub async fn propose(&self, instance: &str, value: Bytes, deadline: Duration) -> Result<Bytes, Failed> {
+        if let Some(decision) = self.ledger().and_then(|view| view.decision(instance)) {
+            return Ok(decision);
+        }
+        let command = Command::Propose { instance: instance.to_owned(), value };
+        match self.insist(&command, deadline).await? {
+            Response::Decided(decision) => Ok(decision),
+            other => unreachable!("a proposal is answered by {other:?}"),
+        }
+    }
+
+    /// Waits for the decision of an instance, and proposes nothing.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub async fn decision(&self, instance: &str, deadline: Duration) -> Result<Bytes, Failed> {
+        let decision = |view: &View| view.decision(instance);
+        self.wait_for(deadline, decision).await?.ok_or(Refusal::TimedOut.into())
+    }
+
+    /// The decision of an instance, if it was decided before the call.
+    ///
+    /// # Errors
+    /// When no leader confirms in time that it leads.
+    pub async fn decided(&self, instance: &str, deadline: Duration) -> Result<Option<Bytes>, Failed> {
+        match self.ledger().and_then(|view| view.decision(instance)) {
+            Some(decision) => Ok(Some(decision)),
+            None => Ok(self.ledger_barrier(deadline).await?.decision(instance)),
+        }
+    }
+
+    /// Begins a transaction, which commits if every participant votes yes, and is aborted if one
+    /// votes no, or `timeout` passes first. Begun again in the same way, it is the same one.
+    ///
+    /// # Errors
+    /// [`Failed::Ledger`] where it cannot begin.
+    pub async fn begin(
+        &self,
+        transaction: &str,
+        participants: &[String],
+        timeout: Duration,
+        deadline: Duration,
+    ) -> Result<Status, Failed> {
+        let command = Command::Begin {
+            transaction: transaction.to_owned(),
+            participants: participants.to_owned(),
+            timeout: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+        };
+        self.transact(&command, deadline).await
+    }
+
+    /// Votes on a transaction, for a participant.
+    ///
+    /// # Errors
+    /// [`Failed::Ledger`] where the vote does not count: see [`CommitError`].
+    pub async fn vote(
+        &self,
+        transaction: &str,
+        participant: &str,
+        vote: Vote,
+        deadline: Duration,
+    ) -> Result<Status, Failed> {
+        let (transaction, participant) = (transaction.to_owned(), participant.to_owned());
+        self.transact(&Command::Vote { transaction, participant, vote }, deadline).await
+    }
+
+    /// Waits for the outcome of a transaction.
+    ///
+    /// # Errors
+    /// When it has none in time, or there is no such transaction.
+    pub async fn outcome(&self, transaction: &str, deadline: Duration) -> Result<Outcome, Failed> {
+        let known = |view: &View| view.transaction(transaction).is_some();
+        if !self.ledger().is_some_and(|view| known(&view)) && !known(&self.ledger_barrier(deadline).await?) {
+            return Err(unknown(transaction));
+        }
+        let settled = |view: &View| match view.transaction(transaction) {
+            Some(status) => status.outcome.map(Ok),
+            None => Some(Err(unknown(transaction))),
+        };
+        self.wait_for(deadline, settled).await?.ok_or(Failed::from(Refusal::TimedOut))?
+    }
+
+    /// A transaction as it stood at the call, or later.
+    ///
+    /// # Errors
+    /// When there is no such transaction, or no leader confirms in time that it leads.
+    pub async fn transaction(&self, transaction: &str, deadline: Duration) -> Result<Status, Failed> {
+        self.ledger_barrier(deadline).await?.transaction(transaction).ok_or_else(|| unknown(transaction))
+    }
+
+    /// Tells that a participant has learned the outcome of a transaction: it is not told again.
+    ///
+    /// # Errors
+    /// [`Failed::Ledger`] where there is nothing to be acknowledged.
+    pub async fn acknowledge(
+        &self,
+        transaction: &str,
+        participant: &str,
+        deadline: Duration,
+    ) -> Result<(), Failed> {
+        let (transaction, participant) = (transaction.to_owned(), participant.to_owned());
+        self.transact(&Command::Acknowledge { transaction, participant }, deadline).await?;
+        Ok(())
+    }
+
+    /// Outcomes that a participant has not acknowledged, the oldest first; waits until there is
+    /// one, and returns none at the deadline. To be asked again and again: what was told and not
+    /// acknowledged is told again.
+    ///
+    /// # Errors
+    /// When the node stops.
+    pub async fn unacknowledged(
+        &self,
+        participant: &str,
+        deadline: Duration,
+    ) -> Result<Vec<(Arc<str>, Outcome)>, Failed> {
+        let owed = |view: &View| {
+            let owed: Vec<_> = view.owed(participant).collect();
+            (!owed.is_empty()).then_some(owed)
+        };
+        Ok(self.wait_for(deadline, owed).await?.unwrap_or_default())
+    }
+
+    /// Opens a publisher, whose publications have one effect each however often they are sent.
+    ///
+    /// # Errors
+    /// When there is no answer in time.
+    pub async fn open_publisher(&self, deadline: Duration) -> Result<u64, Failed> {
+        match self.insist(&Command::OpenPublisher, deadline).await? {
+            Response::PublisherOpened(id) => Ok(id),
+            other => unreachable!("a publisher is opened by {other:?}"),
+        }
+    }
+
+    /// Publishes to a total-order topic. Returns the position. A publisher counts its publications
+    /// from 1, and goes on once it has the position of the one before.
+    ///
+    /// # Errors
+    /// [`Failed::Ledger`] where it cannot be published. Without a publisher, whether it was
+    /// published is unknown when there is no answer in time.
+    pub async fn publish_total(
+        &self,
+        topic: &str,
+        publisher: Option<Publisher>,
+        payload: Bytes,
+        deadline: Duration,
+    ) -> Result<u64, Failed> {
+        let again = publisher.is_some();
+        let command = Command::Publish { topic: topic.to_owned(), publisher, payload };
+        let response = match again {
+            true => self.insist(&command, deadline).await?,
+            false => self.attempt(&command, deadline).await?,
+        };
+        match response {
+            Response::Published(position) => Ok(position),
+            other => unreachable!("a publication is answered by {other:?}"),
+        }
+    }
+
+    /// Publications of a total-order topic from a cursor on, at most so many; waits until there is
+    /// one, and returns none at the deadline. The next cursor is one past the last position.
+    ///
+    /// # Errors
+    /// [`Failed::Ledger`] where the cursor fell off, or is ahead.
+    pub async fn read_total(
+        &self,
+        topic: &str,
+        cursor: u64,
+        max_entries: usize,
+        deadline: Duration,
+    ) -> Result<Vec<Publication>, Failed> {
+        if self.ledger().is_none_or(|view| cursor > view.end()) {
+            // Perhaps another replica told it, and this one is behind.
+            self.ledger_barrier(deadline).await?;
+        }
+        let some = |view: &View| match view.read(topic, cursor, max_entries, READ_BYTES) {
+            Ok(read) if read.is_empty() => None,
+            read => Some(read),
+        };
+        let read: Option<Result<Vec<Publication>, PublicationError>> = self.wait_for(deadline, some).await?;
+        Ok(read.unwrap_or(Ok(Vec::new())).map_err(Error::from)?)
+    }
+
+    /// Sets the bounds of the ledger, all of them; returns what they are now. What is beyond new
+    /// bounds already, stays.
+    ///
+    /// # Errors
+    /// When there is no answer in time.
+    pub async fn set_ledger_bounds(
+        &self,
+        bounds: ReplicatedBounds,
+        deadline: Duration,
+    ) -> Result<ReplicatedBounds, Failed> {
+        match self.insist(&Command::SetBounds(bounds), deadline).await? {
+            Response::Bounds(bounds) => Ok(bounds),
+            other => unreachable!("bounds are answered by {other:?}"),
+        }
+    }
+
+    /// The ledger as it was published last; nothing while the replica may not serve.
+    pub fn ledger(&self) -> Option<View> {
+        self.inner.shared.view().map(|view| view.second.clone())
+    }
+
+    /// The ledger with everything that was acknowledged anywhere before the call.
+    ///
+    /// # Errors
+    /// When no leader confirms in time that it leads.
+    pub async fn ledger_barrier(&self, deadline: Duration) -> Result<View, Failed> {
+        Ok(self.barrier(deadline).await?.second.clone())
+    }
+
+    /// Tells of each view that is published: the length of the log prefix that it shows.
+    pub fn published(&self) -> watch::Receiver<u64> {
+        self.inner.shared.published()
+    }
+
+    async fn transact(&self, command: &Command, deadline: Duration) -> Result<Status, Failed> {
+        match self.insist(command, deadline).await? {
+            Response::Transaction(status) => Ok(status),
+            other => unreachable!("a request about a transaction is answered by {other:?}"),
+        }
+    }
+
+    /// Executes a command that may be executed twice: where its fate is unknown, again.
+    async fn insist(&self, command: &Command, deadline: Duration) -> Result<Response, Failed> {
+        let end = Instant::now() + deadline;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let refused = match self.attempt(command, left.min(ATTEMPT)).await {
+                Err(Failed::Refused(Refused::Refusal(why))) => why,
+                answered => return answered,
+            };
+            match refused {
+                Refusal::LeaderChanged | Refusal::TimedOut if Instant::now() < end => {}
+                // It waited for a leader all the time.
+                Refusal::NoLeader if left > ATTEMPT => {}
+                Refusal::LeaderChanged | Refusal::TimedOut | Refusal::NoLeader | Refusal::TooMany => {
+                    return Err(refused.into());
+                }
+            }
+        }
+    }
+
+    /// Executes a command once.
+    pub(super) async fn attempt(&self, command: &Command, deadline: Duration) -> Result<Response, Failed> {
+        match self.ask(Ask::Execute(command.encode()), deadline).await? {
+            Answer::Reply(Either::Second(reply)) => Ok(reply?),
+            Answer::Reply(Either::First(_)) | Answer::Readable | Answer::Returned(_) => {
+                unreachable!("a command of the ledger was asked for")
+            }
+        }
+    }
+
+    /// Waits until a view shows something; nothing at the deadline.
+    async fn wait_for<T>(
+        &self,
+        deadline: Duration,
+        look: impl Fn(&View) -> Option<T>,
+    ) -> Result<Option<T>, Failed> {
+        let end = Instant::now() + deadline;
+        let mut published = self.published();
+        loop {
+            published.borrow_and_update();
+            if let Some(found) = self.ledger().as_ref().and_then(&look) {
+                return Ok(Some(found));
+            }
+            if self.inner.shared.halted().is_some() {
+                return Err(Refused::Stopped(self.why_halted()).into());
+            }
+            match timeout_at(end, published.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(Refused::Stopped(self.why_halted()).into()),
+                Err(_) => return Ok(None),
+            }
+        }
+    }
+}
+
+fn unknown(transaction: &str) -> Failed {
+    Failed::Ledger(Error::Commit(CommitError::Unknown { transaction: transaction.to_owned() }))
+}
