@@ -311,3 +311,6 @@ impl Handle {
 fn unknown(transaction: &str) -> Failed {
     Failed::Ledger(Error::Commit(CommitError::Unknown { transaction: transaction.to_owned() }))
 }
+
+#[cfg(test)]
+mod tests;

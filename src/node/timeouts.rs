@@ -30,7 +30,10 @@ pub(super) async fn abort(handle: Handle) {
             let command = Command::TimeOut { transaction: name.to_string(), begun };
             match handle.attempt(&command, PATIENCE).await {
                 Ok(_) => info!(transaction = %name, "its time ran out"),
-                Err(error) => warn!(transaction = %name, %error, "cannot abort it yet"),
+                Err(error) => {
+                    warn!(transaction = %name, %error, "cannot abort it yet");
+                    break; // nor the others
+                }
             }
         }
     }

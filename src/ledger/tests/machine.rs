@@ -1,0 +1,69 @@
+//! Commands and their replies.
+
+use super::*;
+use crate::atomic_commit::{CommitError, Outcome};
+use crate::broadcast::PublicationError;
+
+#[test]
+fn a_command_sent_again_has_the_answer_of_the_first_and_no_effect() {
+    let mut ledger = Ledger::default();
+    let mut index = 0;
+    let mut twice = |command: Command| {
+        index += 2;
+        let first = ledger.execute(index - 2, command.clone());
+        let before = ledger.now.clone();
+        assert_eq!(ledger.execute(index - 1, command), first);
+        assert_eq!(View { end: index, ..before }, View { end: index, ..ledger.now.clone() });
+        first.unwrap()
+    };
+    assert_eq!(twice(propose("i", "1")), Response::Decided("1".into()));
+    assert_eq!(twice(propose("i", "2")), Response::Decided("1".into()));
+    twice(begin("t", &["a"]));
+    twice(vote("t", "a", Vote::Yes));
+    twice(acknowledge("t", "a"));
+    let id = 100;
+    assert_eq!(ledger.execute(id, Command::OpenPublisher), Ok(Response::PublisherOpened(id)));
+    let first = ledger.execute(101, publish("p", Some((id, 1)), "x"));
+    assert_eq!(first, Ok(Response::Published(101)));
+    assert_eq!(ledger.execute(102, publish("p", Some((id, 1)), "x")), first);
+    assert_eq!(ledger.view().read("p", 0, 10, 1000).unwrap().len(), 1);
+}
+
+#[test]
+fn a_view_stays_as_it_was() {
+    let mut ledger = Ledger::default();
+    ledger.execute(0, propose("i", "1")).unwrap();
+    let view = ledger.view();
+    ledger.execute(1, propose("j", "1")).unwrap();
+    ledger.execute(2, begin("t", &["a"])).unwrap();
+    assert_eq!((view.decision("j"), view.transaction("t"), view.end()), (None, None, 1));
+}
+
+#[test]
+fn outcomes_and_refusals_are_told_as_they_are() {
+    let mut ledger = Ledger::default();
+    ledger.execute(0, begin("t", &["a", "b"])).unwrap();
+    ledger.execute(1, vote("t", "a", Vote::Yes)).unwrap();
+    ledger.execute(2, Command::TimeOut { transaction: "t".into(), begun: 0 }).unwrap();
+    let late = ledger.execute(3, vote("t", "b", Vote::Yes));
+    assert!(matches!(late, Err(Error::Commit(CommitError::AfterOutcome { .. }))), "{late:?}");
+    let owed: Vec<_> = ledger.view().owed("b").map(|(_, outcome)| outcome).collect();
+    assert!(matches!(owed[..], [Outcome::Aborted { by: None, .. }]));
+    let ahead = ledger.view().read("p", 5, 10, 1000);
+    assert_eq!(ahead, Err(PublicationError::Ahead { cursor: 5, end: 4 }));
+    assert_eq!(StateMachine::apply(&mut ledger, 4, Bytes::from_static(b"\x09?")), Err(Error::Malformed));
+}
+
+#[test]
+fn bounds_are_replicated_and_none_goes_beyond_the_most() {
+    let mut ledger = Ledger::default();
+    let asked = ReplicatedBounds { instances: 1, topics: u64::MAX, finished: 0, ..ReplicatedBounds::MOST };
+    let set = ledger.execute(0, Command::SetBounds(asked)).unwrap();
+    let bounds = ReplicatedBounds { instances: 1, finished: 1, ..ReplicatedBounds::MOST };
+    assert_eq!(set, Response::Bounds(bounds));
+    ledger.execute(1, propose("i", "1")).unwrap();
+    assert!(ledger.execute(2, propose("j", "1")).is_err());
+    let mut image = Image::default();
+    checkpoint(&mut ledger, &mut image);
+    assert_eq!(image.boot::<Ledger>().unwrap().view().bounds(), bounds);
+}
