@@ -18,6 +18,8 @@
 //! | abstraction | module |
 //! |---|---|
 //! | persist before expose | [`kernel::Journal`], [`kernel::Logged`] |
+//! | fair-loss, stubborn, FIFO and logged perfect links | [`links::FairLoss`], [`links::Stubborn`], [`links::Fifo`], [`links::LoggedPerfect`] |
+//! | best-effort broadcast, lossy and logged | [`broadcast::BestEffort`], [`broadcast::LoggedBestEffort`] |
 //! | leader detector Ω | [`consensus::Detector`] |
 //! | sequence consensus | [`consensus::SequencePaxos`] |
 //! | total-order broadcast | [`broadcast::TotalOrder`], the decided log |
@@ -52,6 +54,8 @@ pub mod kernel;
 pub mod kv;
 #[cfg(feature = "node")]
 pub mod ledger;
+#[cfg(feature = "node")]
+pub mod links;
 #[cfg(feature = "node")]
 pub mod node;
 #[cfg(feature = "node")]

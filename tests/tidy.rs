@@ -10,7 +10,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("history", &[]),
     ("consensus", &["kernel"]),
     ("atomic_commit", &["kernel"]),
-    ("broadcast", &["kernel", "consensus"]),
+    ("links", &["kernel"]),
+    ("broadcast", &["kernel", "consensus", "links"]),
     ("register", &["kernel"]),
     ("stack", &["kernel", "consensus", "broadcast", "register"]),
     ("kv", &["kernel", "broadcast", "proto"]),
@@ -55,8 +56,18 @@ const IMPORTS: &[(&str, &[&str])] = &[
 ];
 
 /// Folders that run under the simulator as they run in production.
-const PURE: &[&str] =
-    &["kernel", "consensus", "broadcast", "register", "atomic_commit", "stack", "kv", "ledger", "history"];
+const PURE: &[&str] = &[
+    "kernel",
+    "links",
+    "consensus",
+    "broadcast",
+    "register",
+    "atomic_commit",
+    "stack",
+    "kv",
+    "ledger",
+    "history",
+];
 
 /// What would make them depend on anything but their inputs.
 const IMPURE: &[&str] = &[

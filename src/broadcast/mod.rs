@@ -1,6 +1,7 @@
 //! Broadcast on top of the log: total order, at most once; and bringing a process that fell behind
 //! up to date.
 
+mod best_effort;
 mod catch_up;
 mod filter;
 mod pair;
@@ -9,6 +10,7 @@ mod reads;
 mod state_machine;
 mod total_order;
 
+pub use best_effort::{BestEffort, LoggedBestEffort};
 pub use catch_up::{CatchUp, CatchUpMessage, Chunk, Fetch, Installed, Load, SnapshotId, Source};
 pub use filter::Filter;
 pub use pair::{Either, Pair, PairLoader, Views, for_second};

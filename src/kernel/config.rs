@@ -100,6 +100,12 @@ pub struct Bounds {
     pub registers: usize,
     /// Bytes of one register's value.
     pub register_bytes: usize,
+    /// Messages of a link that one peer has not acknowledged.
+    pub link_window: usize,
+    /// Messages in the outbox of the logged links, for all peers together.
+    pub outbox_entries: usize,
+    /// Bytes of them; a single larger message passes alone.
+    pub outbox_bytes: usize,
 }
 
 impl Default for Bounds {
@@ -121,6 +127,9 @@ impl Default for Bounds {
             tail_entries: 5_000,
             registers: 4096,
             register_bytes: 64 << 10,
+            link_window: 256,
+            outbox_entries: 1 << 16,
+            outbox_bytes: 64 << 20,
         }
     }
 }

@@ -36,11 +36,19 @@ pub enum Mutant {
     PublishedAgain,
     FellOffSilently,
     CheckpointForgets,
+    StubbornGivesUp,
+    GapSkipped,
+    GapAcknowledged,
+    RepeatDelivered,
+    StreamResumed,
+    OutboxForgotten,
+    DeliveredForgotten,
+    OneReceiverSuffices,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Mutant; 31] = [
+    pub const ALL: [Mutant; 39] = [
         Self::ResumeBallot,
         Self::StoreAdoptionApart,
         Self::SyncWithoutSession,
@@ -72,6 +80,14 @@ impl Mutant {
         Self::PublishedAgain,
         Self::FellOffSilently,
         Self::CheckpointForgets,
+        Self::StubbornGivesUp,
+        Self::GapSkipped,
+        Self::GapAcknowledged,
+        Self::RepeatDelivered,
+        Self::StreamResumed,
+        Self::OutboxForgotten,
+        Self::DeliveredForgotten,
+        Self::OneReceiverSuffices,
     ];
 
     /// What it leaves out.
@@ -108,6 +124,14 @@ impl Mutant {
             Self::PublishedAgain => "a publication that is sent again is published again",
             Self::FellOffSilently => "a cursor that fell off reads what is left",
             Self::CheckpointForgets => "a checkpoint takes what changed meanwhile for saved",
+            Self::StubbornGivesUp => "a stubborn link sends a message once",
+            Self::GapSkipped => "a FIFO link delivers a message before the one that came before it",
+            Self::GapAcknowledged => "a message is acknowledged though one before it is missing",
+            Self::RepeatDelivered => "a FIFO link delivers again what arrives again",
+            Self::StreamResumed => "a FIFO link counts on when its peer has recovered",
+            Self::OutboxForgotten => "a recovered process does not send its outbox again",
+            Self::DeliveredForgotten => "a recovered process does not know what its links have delivered",
+            Self::OneReceiverSuffices => "a message leaves the outbox once one of its receivers has it",
         }
     }
 }
