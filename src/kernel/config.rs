@@ -106,6 +106,24 @@ pub struct Bounds {
     pub outbox_entries: usize,
     /// Bytes of them; a single larger message passes alone.
     pub outbox_bytes: usize,
+    /// Topics of which deliveries are kept.
+    pub topics: usize,
+    /// Bytes of one message of a broadcast.
+    pub message_bytes: usize,
+    /// The window of numbers within which the undelivered messages of one process lie.
+    pub undelivered: u64,
+    /// Delivered messages that stay for processes that lack them.
+    pub relayed_entries: usize,
+    /// Bytes of them.
+    pub relayed_bytes: usize,
+    /// Deliveries that are kept for readers; twice as many where a subscriber lags.
+    pub delivery_entries: u64,
+    /// Bytes of them.
+    pub delivery_bytes: usize,
+    /// Subscribers with acknowledged redelivery.
+    pub subscribers: usize,
+    /// The window of deliveries within which those lie that a subscriber has not acknowledged.
+    pub unacknowledged: usize,
 }
 
 impl Default for Bounds {
@@ -113,6 +131,9 @@ impl Default for Bounds {
         const {
             assert!(Self::FRAME_BYTES <= Self::UNDECIDED_BYTES);
             assert!(2 * (Self::UNDECIDED_BYTES + Self::SYNC_BYTES) <= super::frame::MAX_BODY);
+            // A frame holds a message, and a replica those that wait beside those that it keeps.
+            assert!(Self::MESSAGE_BYTES <= Self::FRAME_BYTES);
+            assert!(Self::UNDELIVERED as usize <= Self::RELAYED_ENTRIES);
         }
         Self {
             requests: 4096,
@@ -130,6 +151,15 @@ impl Default for Bounds {
             link_window: 256,
             outbox_entries: 1 << 16,
             outbox_bytes: 64 << 20,
+            topics: 1024,
+            message_bytes: Self::MESSAGE_BYTES,
+            undelivered: Self::UNDELIVERED,
+            relayed_entries: Self::RELAYED_ENTRIES,
+            relayed_bytes: 32 << 20,
+            delivery_entries: 16_384,
+            delivery_bytes: 32 << 20,
+            subscribers: 256,
+            unacknowledged: 256,
         }
     }
 }
@@ -138,4 +168,7 @@ impl Bounds {
     const FRAME_BYTES: usize = 1 << 20;
     const UNDECIDED_BYTES: usize = 8 << 20;
     const SYNC_BYTES: usize = 8 << 20;
+    const MESSAGE_BYTES: usize = 64 << 10;
+    const UNDELIVERED: u64 = 256;
+    const RELAYED_ENTRIES: usize = 4096;
 }

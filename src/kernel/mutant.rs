@@ -44,11 +44,22 @@ pub enum Mutant {
     OutboxForgotten,
     DeliveredForgotten,
     OneReceiverSuffices,
+    OwnCopyCountedTwice,
+    DeliveredWithoutMajority,
+    RelayedForgotten,
+    FifoGaps,
+    CausalContextIgnored,
+    CursorStoredApart,
+    HintRestartsAtTheEnd,
+    TrimmedUnacknowledged,
+    RedeliveredAfterStop,
+    NotRedelivered,
+    WindowIgnored,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Mutant; 39] = [
+    pub const ALL: [Mutant; 50] = [
         Self::ResumeBallot,
         Self::StoreAdoptionApart,
         Self::SyncWithoutSession,
@@ -88,6 +99,17 @@ impl Mutant {
         Self::OutboxForgotten,
         Self::DeliveredForgotten,
         Self::OneReceiverSuffices,
+        Self::OwnCopyCountedTwice,
+        Self::DeliveredWithoutMajority,
+        Self::RelayedForgotten,
+        Self::FifoGaps,
+        Self::CausalContextIgnored,
+        Self::CursorStoredApart,
+        Self::HintRestartsAtTheEnd,
+        Self::TrimmedUnacknowledged,
+        Self::RedeliveredAfterStop,
+        Self::NotRedelivered,
+        Self::WindowIgnored,
     ];
 
     /// What it leaves out.
@@ -132,6 +154,19 @@ impl Mutant {
             Self::OutboxForgotten => "a recovered process does not send its outbox again",
             Self::DeliveredForgotten => "a recovered process does not know what its links have delivered",
             Self::OneReceiverSuffices => "a message leaves the outbox once one of its receivers has it",
+            Self::OwnCopyCountedTwice => "a process counts its own copy of a message twice",
+            Self::DeliveredWithoutMajority => "a message is delivered before a majority holds it",
+            Self::RelayedForgotten => "a recovered process does not offer again what it relayed",
+            Self::FifoGaps => "FIFO order leaves out a message that is missing",
+            Self::CausalContextIgnored => "causal order ignores the context of a message",
+            Self::CursorStoredApart => "a cursor is stored apart from the effect",
+            Self::HintRestartsAtTheEnd => "the first hint after a recovery leaves out what was there before",
+            Self::TrimmedUnacknowledged => {
+                "the delivery log is trimmed though a subscriber has not acknowledged it"
+            }
+            Self::RedeliveredAfterStop => "an acknowledged delivery is delivered again after a recovery",
+            Self::NotRedelivered => "a delivery that is not acknowledged is delivered once only",
+            Self::WindowIgnored => "a subscriber is delivered more than its window",
         }
     }
 }

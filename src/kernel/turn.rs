@@ -55,6 +55,11 @@ impl Turn {
         self.batch.push(Store::Put { var: var.into(), value });
     }
 
+    /// Removes a variable.
+    pub fn remove_var(&mut self, var: impl Into<Var>) {
+        self.batch.push(Store::Remove { var: var.into() });
+    }
+
     /// Stores a row of state.
     pub fn put_row(&mut self, key: RowKey, value: Bytes) {
         self.batch.push(Store::PutRow { key, value });

@@ -1,0 +1,243 @@
+//! The delivery log: what was delivered at this process, of all topics and guarantees, for whoever
+//! reads it from a place of his own.
+//!
+//! Properties: positions count up from 0 and are never used again; a position holds the same record
+//! in every incarnation. What was delivered is in the log before anybody hears of it.
+//!
+//! Retention is bounded: what exceeds `bounds.delivery_entries` and `bounds.delivery_bytes` is
+//! trimmed, oldest first, once whoever has a name here has acknowledged it; what exceeds twice as
+//! much is trimmed in any case. So that what is trimmed is never delivered again, the numbers of
+//! everything delivered are stored with the trim: a watermark and a window for each origin.
+
+use super::causal::Context;
+use super::message::{Delivery, Guarantee, MessageId, Topic};
+use super::seen::Seen;
+use crate::kernel::{Config, LogId, Logged, LoggedLog, ProcessId, Stored, Turn, Undecodable};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// What a position of the delivery log holds.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub enum Record {
+    /// A message.
+    Delivery(Delivery),
+    /// These messages of a process are lost to this one: it was down for longer than the others keep
+    /// messages, or lost its memory.
+    Gap {
+        /// Whose messages.
+        origin: ProcessId,
+        /// The first number.
+        from: u64,
+        /// One past the last number.
+        to: u64,
+    },
+}
+
+impl Record {
+    /// Whether it belongs to a topic. A gap may have held messages of any topic with an order.
+    pub fn is_of(&self, topic: &Topic) -> bool {
+        match self {
+            Self::Delivery(delivery) => delivery.topic == *topic,
+            Self::Gap { .. } => topic.guarantee != Guarantee::BestEffort,
+        }
+    }
+
+    fn encode(&self) -> Bytes {
+        postcard::to_allocvec(self).expect("records are plain data, which always encodes").into()
+    }
+
+    /// From the log.
+    pub(super) fn decode(bytes: &Bytes) -> Option<Self> {
+        postcard::from_bytes(bytes).ok()
+    }
+}
+
+/// What the records of a prefix of the log amount to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+struct Sum {
+    /// The length of the prefix.
+    len: u64,
+    /// Of each origin, what uniform reliable broadcast has delivered, or lost for ever.
+    delivered: Vec<Seen>,
+    /// What was delivered in causal order.
+    causal: Context,
+    /// One past the number of this process' own last message in FIFO order, or 0.
+    fifo: u64,
+}
+
+impl Sum {
+    fn add(&mut self, record: &Record, me: ProcessId) {
+        self.len += 1;
+        match record {
+            Record::Gap { origin, to, .. } => self.delivered[origin.index()].raise(*to),
+            Record::Delivery(Delivery { topic, id, .. }) => {
+                match topic.guarantee {
+                    Guarantee::BestEffort => return,
+                    Guarantee::Reliable => {}
+                    Guarantee::Fifo if id.origin == me => self.fifo = id.seq + 1,
+                    Guarantee::Fifo => {}
+                    Guarantee::Causal => self.causal.add(*id),
+                }
+                self.delivered[id.origin.index()].insert(id.seq);
+            }
+        }
+    }
+}
+
+/// The delivery log of one process.
+///
+/// Invariant: `sum` is that of the whole log; `base`, when it was stored last, was that of a prefix
+/// that reaches at least to the first record that is kept.
+#[derive(Clone, Debug)]
+pub struct Deliveries {
+    config: Config,
+    log: LoggedLog,
+    sum: Sum,
+    base: Logged<Sum>,
+    /// How many of the records that are kept each topic has.
+    topics: BTreeMap<Topic, u64>,
+    /// Appended, and not told yet; the last records of the log.
+    news: Vec<Record>,
+    /// Whether anything was told in this incarnation.
+    told: bool,
+}
+
+impl Deliveries {
+    /// The log as it was last durable, all of it to be told again.
+    ///
+    /// # Errors
+    /// When what is stored does not decode.
+    pub fn start(config: Config, stored: &Stored) -> Result<Self, Undecodable> {
+        let log = LoggedLog::recover(LogId::DELIVERIES, stored);
+        let nothing = Sum {
+            len: 0,
+            delivered: vec![Seen::default(); config.processes],
+            causal: Context::default(),
+            fifo: 0,
+        };
+        let base = Logged::recover("deliveries/base", stored, nothing)?;
+        let mut deliveries = Self {
+            sum: Sum::clone(&base),
+            base,
+            topics: BTreeMap::new(),
+            news: Vec::new(),
+            told: false,
+            log,
+            config,
+        };
+        for position in deliveries.first()..deliveries.len() {
+            let Some(record) = deliveries.record(position) else {
+                return Err(Undecodable(format!("deliveries/{position}")));
+            };
+            if position >= deliveries.sum.len {
+                deliveries.sum.add(&record, deliveries.config.me);
+            }
+            deliveries.count(&record);
+            deliveries.news.push(record);
+        }
+        Ok(deliveries)
+    }
+
+    /// The oldest position that is kept.
+    pub fn first(&self) -> u64 {
+        self.log.first()
+    }
+
+    /// One past the last position.
+    pub fn len(&self) -> u64 {
+        self.log.len()
+    }
+
+    /// Whether nothing was ever delivered.
+    pub fn is_empty(&self) -> bool {
+        self.log.is_empty()
+    }
+
+    /// Of each origin, what uniform reliable broadcast has delivered, or lost for ever.
+    pub fn delivered(&self) -> &[Seen] {
+        &self.sum.delivered
+    }
+
+    /// What was delivered in causal order.
+    pub fn causal(&self) -> &Context {
+        &self.sum.causal
+    }
+
+    /// This process' own last message in FIFO order, as far as it is delivered.
+    pub fn last_fifo(&self) -> Option<MessageId> {
+        self.sum.fifo.checked_sub(1).map(|seq| MessageId { origin: self.config.me, seq })
+    }
+
+    /// Whether a topic would be one too many.
+    pub fn is_full_for(&self, topic: &Topic) -> bool {
+        self.topics.len() >= self.config.bounds.topics && !self.topics.contains_key(topic)
+    }
+
+    /// What a position holds, while it is kept.
+    pub fn record(&self, position: u64) -> Option<Record> {
+        self.log.get(position).and_then(Record::decode)
+    }
+
+    /// Appends a record; its position.
+    pub fn append(&mut self, record: Record, turn: &mut Turn) -> u64 {
+        let position = self.log.len();
+        self.log.append(vec![record.encode()], turn);
+        self.sum.add(&record, self.config.me);
+        self.count(&record);
+        self.news.push(record);
+        position
+    }
+
+    /// What was appended since this was last asked, and where it begins; at first all that is kept.
+    pub fn take_news(&mut self) -> Option<(u64, Vec<Record>)> {
+        if self.told && self.news.is_empty() {
+            return None;
+        }
+        self.told = true;
+        let news = std::mem::take(&mut self.news);
+        Some((self.len() - news.len() as u64, news))
+    }
+
+    /// Drops what retention does not keep. From `wanted` on nothing is acknowledged yet. Whether
+    /// anything was dropped.
+    pub fn trim(&mut self, wanted: u64, turn: &mut Turn) -> bool {
+        let bounds = &self.config.bounds;
+        let (entries, bytes) = (bounds.delivery_entries, bounds.delivery_bytes);
+        let before = self.beyond(entries, bytes).min(wanted).max(self.beyond(2 * entries, 2 * bytes));
+        if before <= self.first() {
+            return false;
+        }
+        for position in self.first()..before {
+            if let Some(Record::Delivery(Delivery { topic, .. })) = self.record(position)
+                && let Some(kept) = self.topics.get_mut(&topic)
+            {
+                *kept -= 1;
+                if *kept == 0 {
+                    self.topics.remove(&topic);
+                }
+            }
+        }
+        self.base.set(self.sum.clone(), turn);
+        self.log.trim(before, turn);
+        true
+    }
+
+    /// The first position, such that what follows it stays within bounds.
+    fn beyond(&self, entries: u64, bytes: usize) -> u64 {
+        let mut first = self.first();
+        let mut size = self.log.bytes();
+        while self.len() - first > entries || size > bytes {
+            let Some(oldest) = self.log.get(first) else { break };
+            size -= oldest.len();
+            first += 1;
+        }
+        first
+    }
+
+    fn count(&mut self, record: &Record) {
+        if let Record::Delivery(delivery) = record {
+            *self.topics.entry(delivery.topic.clone()).or_default() += 1;
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Topics: what programs publish, each message under the guarantee of its topic, and what they are
+//! delivered.
+//!
+//! ```text
+//!  Publish ─► parked, such that its context is delivered ─► fifo, causal ─► uniform reliable ─┐
+//!                                                                                          ▼
+//!  Delivered, Redelivered ◄─ cursors, redelivery ◄───────────────────────────────── delivery log
+//! ```
+//!
+//! Requests and indications: [`TopicRequest`], [`TopicIndication`]. Properties: those of the modules
+//! that it is made of.
+//!
+//! **On recovery** requests are nobody's: a message that was stored is broadcast all the same, and
+//! who published it finds it in the delivery log. The first indication repeats all that the log keeps.
+
+use super::causal::{self, Causal, Context};
+use super::deliveries::{Deliveries, Record};
+use super::fifo::Fifo;
+use super::message::{BroadcastMessage, Delivery, Guarantee, MAX_NAME, MessageId, Order, Topic};
+use super::redelivery::Redelivery;
+use super::topic::{PublishError, Published, TopicIndication, TopicRequest};
+use super::uniform_reliable::UniformReliable;
+use crate::kernel::{
+    Config, Held, Incarnation, Opened, Parked, ProcessId, ProcessSet, Protocol, Stored, Ticks, Turn,
+    Undecodable, Upon,
+};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+/// A message to be published.
+#[derive(Clone, Debug)]
+struct Publish {
+    request: u64,
+    topic: Topic,
+    context: Context,
+    payload: Bytes,
+}
+
+/// The topics of one process.
+///
+/// Bounds: `parked` holds at most `bounds.requests`, and `waiting` at most `bounds.undelivered`.
+#[derive(Clone, Debug)]
+pub struct Topics {
+    config: Config,
+    broadcast: UniformReliable,
+    fifo: Fifo,
+    causal: Causal,
+    deliveries: Deliveries,
+    redelivery: Redelivery,
+    /// Such that their context is delivered.
+    parked: Parked<Publish>,
+    /// Who waits for the delivery of an own message, by its number, and for how long.
+    waiting: BTreeMap<u64, (u64, Ticks)>,
+    up: Vec<TopicIndication>,
+}
+
+impl Topics {
+    /// Everything as it was last durable.
+    ///
+    /// # Errors
+    /// When what is stored does not decode.
+    pub fn start(config: Config, stored: &Stored) -> Result<Self, Undecodable> {
+        let deliveries = Deliveries::start(config.clone(), stored)?;
+        let broadcast = UniformReliable::start(config.clone(), stored, &deliveries)?;
+        let mut topics = Self {
+            fifo: Fifo::default(),
+            causal: Causal::start(deliveries.causal().clone()),
+            redelivery: Redelivery::start(config.clone(), stored)?,
+            parked: Parked::new(config.bounds.requests),
+            waiting: BTreeMap::new(),
+            up: Vec::new(),
+            broadcast,
+            deliveries,
+            config,
+        };
+        if let Some(id) = topics.deliveries.last_fifo() {
+            topics.fifo.upon_own(id);
+        }
+        for (id, order) in topics.broadcast.own_waiting() {
+            match order {
+                Order::None => {}
+                Order::Fifo(_) => topics.fifo.upon_own(id),
+                Order::Causal(_) => topics.causal.upon(id),
+            }
+        }
+        Ok(topics)
+    }
+
+    /// With whom facts are exchanged: see [`UniformReliable::set_voters`].
+    pub fn set_voters(&mut self, voters: ProcessSet) {
+        self.broadcast.set_voters(voters);
+    }
+
+    /// The delivery log, for monitors.
+    pub fn deliveries(&self) -> &Deliveries {
+        &self.deliveries
+    }
+
+    /// The layer above asks.
+    pub fn ask(&mut self, request: TopicRequest, turn: &mut Turn) {
+        match request {
+            TopicRequest::Publish { request, topic, context, payload, patience } => {
+                self.publish(Publish { request, topic, context, payload }, patience, turn);
+            }
+            TopicRequest::Subscribe { request, subscriber, topic, from } => {
+                let outcome = self.redelivery.subscribe(&subscriber, topic, from, &self.deliveries, turn);
+                self.up.push(TopicIndication::Subscribed { request, outcome });
+            }
+            TopicRequest::Acknowledge { request, subscriber, position } => {
+                let outcome = self.redelivery.stop(&subscriber, position, &self.deliveries, turn);
+                self.up.push(TopicIndication::Acknowledged { request, outcome });
+            }
+            TopicRequest::Unsubscribe { request, subscriber } => {
+                let outcome = self.redelivery.unsubscribe(&subscriber, turn);
+                self.up.push(TopicIndication::Unsubscribed { request, outcome });
+            }
+        }
+    }
+
+    /// Nobody waits for the request any more. A message that was stored is delivered all the same.
+    pub fn cancel(&mut self, request: u64) {
+        self.parked.retain(|p| p.request != request);
+        self.waiting.retain(|_, (waiting, _)| *waiting != request);
+    }
+
+    /// Another process says something.
+    pub fn upon(&mut self, from: ProcessId, message: BroadcastMessage, turn: &mut Turn) {
+        self.broadcast.upon(from, message, &self.deliveries, turn);
+    }
+
+    /// Time passes.
+    pub fn tick(&mut self, turn: &mut Turn) {
+        self.broadcast.tick(&mut self.deliveries, turn);
+        self.redelivery.tick();
+        for late in self.parked.tick() {
+            self.refuse(late.request, PublishError::ContextAhead);
+        }
+        let late: Vec<u64> = self.waiting.iter().filter(|(_, (_, p))| *p == 0).map(|(seq, _)| *seq).collect();
+        for seq in late {
+            if let Some((request, _)) = self.waiting.remove(&seq) {
+                self.refuse(request, PublishError::Unknown);
+            }
+        }
+        self.waiting.values_mut().for_each(|(_, patience)| *patience -= 1);
+        if self.deliveries.trim(self.redelivery.wanted(), turn) {
+            self.redelivery.upon_trimmed(&self.deliveries, turn);
+        }
+    }
+
+    /// Gives up every request: this process lost its memory.
+    pub fn give_up(&mut self) {
+        for parked in self.parked.take() {
+            self.refuse(parked.request, PublishError::NotAVoter);
+        }
+        for (request, _) in std::mem::take(&mut self.waiting).into_values() {
+            self.refuse(request, PublishError::Unknown);
+        }
+    }
+
+    /// What follows from what happened. Returns what the layer above is told, in order.
+    pub fn settle(&mut self, turn: &mut Turn) -> Vec<TopicIndication> {
+        loop {
+            let any = self.broadcast.settle(&mut self.deliveries, turn);
+            let delivered = self.deliveries.delivered();
+            let parked = self.parked.release(|p| causal::admits(&p.context, delivered));
+            let released = parked.map(|(parked, patience)| self.store(parked, patience, turn)).is_some();
+            if !(any || released) {
+                break;
+            }
+        }
+        if let Some((first, records)) = self.deliveries.take_news() {
+            records.iter().for_each(|record| self.upon_delivered(record));
+            let kept = self.deliveries.first();
+            // Before the confirmations: who is told that a message is published finds it in the log.
+            self.up.insert(0, TopicIndication::Delivered { first, records, kept });
+        }
+        let redelivered = self.redelivery.settle(&self.deliveries);
+        let redelivered = redelivered
+            .into_iter()
+            .map(|(subscriber, outcome)| TopicIndication::Redelivered { subscriber, outcome });
+        self.up.extend(redelivered);
+        std::mem::take(&mut self.up)
+    }
+
+    fn refuse(&mut self, request: u64, why: PublishError) {
+        self.up.push(TopicIndication::Published { request, outcome: Err(why) });
+    }
+
+    fn publish(&mut self, publish: Publish, patience: Ticks, turn: &mut Turn) {
+        let bounds = &self.config.bounds;
+        let request = publish.request;
+        if !(1..=MAX_NAME).contains(&publish.topic.name.len()) {
+            self.refuse(request, PublishError::Name);
+        } else if publish.payload.len() > bounds.message_bytes {
+            self.refuse(request, PublishError::TooLarge { limit: bounds.message_bytes });
+        } else if self.deliveries.is_full_for(&publish.topic) {
+            self.refuse(request, PublishError::TooManyTopics { limit: bounds.topics });
+        } else if !self.broadcast.counts() {
+            self.refuse(request, PublishError::NotAVoter);
+        } else if causal::admits(&publish.context, self.deliveries.delivered()) {
+            self.store(publish, patience, turn);
+        } else if self.parked.park(publish, patience).is_err() {
+            self.refuse(request, PublishError::TooMany);
+        }
+    }
+
+    /// Broadcasts a message under the name that is next.
+    fn store(&mut self, publish: Publish, patience: Ticks, turn: &mut Turn) {
+        let Publish { request, topic, context, payload } = publish;
+        let Some(id) = self.broadcast.next(&self.deliveries) else {
+            return self.refuse(request, PublishError::TooMany);
+        };
+        let order = match topic.guarantee {
+            Guarantee::BestEffort | Guarantee::Reliable => Order::None,
+            Guarantee::Fifo => {
+                let header = self.fifo.header();
+                self.fifo.upon_own(id);
+                header
+            }
+            Guarantee::Causal => {
+                let header = self.causal.header(&context);
+                self.causal.upon(id);
+                header
+            }
+        };
+        self.broadcast.broadcast(id, topic.name, order, payload, turn);
+        self.waiting.insert(id.seq, (request, patience));
+    }
+
+    fn upon_delivered(&mut self, record: &Record) {
+        let Record::Delivery(Delivery { topic, id, context, .. }) = record else { return };
+        if topic.guarantee == Guarantee::Causal {
+            self.causal.upon(*id);
+        }
+        let is_own = id.origin == self.config.me && topic.guarantee != Guarantee::BestEffort;
+        if let Some((request, _)) = is_own.then(|| self.waiting.remove(&id.seq)).flatten() {
+            let outcome = Ok(Published { id: *id, context: context.clone() });
+            self.up.push(TopicIndication::Published { request, outcome });
+        }
+    }
+
+    fn react(&mut self, turn: &mut Turn, up: &mut Held<TopicIndication>) {
+        self.settle(turn).into_iter().for_each(|told| up.expose(told));
+    }
+}
+
+/// Alone, among processes that never lose their memory.
+impl Protocol for Topics {
+    type Request = TopicRequest;
+    type Indication = TopicIndication;
+
+    fn start(
+        config: Config,
+        _inc: Incarnation,
+        stored: &Stored,
+        turn: &mut Turn,
+        up: &mut Held<TopicIndication>,
+    ) -> Result<Self, Undecodable> {
+        let voters = config.members().collect();
+        let mut topics = Self::start(config, stored)?;
+        topics.set_voters(voters);
+        topics.react(turn, up);
+        Ok(topics)
+    }
+
+    fn upon(&mut self, event: Upon<TopicRequest>, turn: &mut Turn, up: &mut Held<TopicIndication>) {
+        match event {
+            Upon::Request(request) => self.ask(request, turn),
+            Upon::Frame { from, frame } => self.upon_frame(from, &frame, turn),
+            Upon::Tick => self.tick(turn),
+        }
+        self.react(turn, up);
+    }
+}
+
+impl Topics {
+    /// A frame for the modules of this one.
+    pub fn upon_frame(&mut self, from: ProcessId, frame: &Opened, turn: &mut Turn) {
+        if let Ok(message) = frame.message::<BroadcastMessage>() {
+            self.upon(from, message, turn);
+        }
+    }
+
+    /// The name that the next message of this process would have, if it took one.
+    pub fn next(&self) -> Option<MessageId> {
+        self.broadcast.next(&self.deliveries)
+    }
+}
