@@ -22,6 +22,10 @@
 //! | best-effort broadcast, lossy and logged | [`broadcast::BestEffort`], [`broadcast::LoggedBestEffort`] |
 //! | leader detector Ω | [`consensus::Detector`] |
 //! | sequence consensus | [`consensus::SequencePaxos`] |
+//! | uniform reliable broadcast | [`broadcast::UniformReliable`] |
+//! | FIFO and causal order | [`broadcast::Order`], conditions on its deliveries |
+//! | the delivery log, the logged cursor | [`broadcast::Deliveries`], [`broadcast::LoggedCursor`] |
+//! | acknowledged redelivery | [`broadcast::Redelivery`] |
 //! | total-order broadcast | [`broadcast::TotalOrder`], the decided log |
 //! | (N,N) atomic register | [`register::Registers`] |
 //! | replicated state machine | [`broadcast::StateMachine`], [`kv::Machine`] |

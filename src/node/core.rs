@@ -283,6 +283,8 @@ impl Core {
                 self.answer(request, Ok(Answer::Returned(outcome)));
             }
             Indication::Publish { applied, view } => self.shared().publish(applied, view),
+            // Nothing of this process asks anything of topics.
+            Indication::Topics(_) => {}
             Indication::Fetch { ticket, from, end, max_bytes } => {
                 let (rows, shared) = (self.rows.clone(), self.ending.shared.clone());
                 self.runtime.spawn_blocking(move || {

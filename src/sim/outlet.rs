@@ -69,7 +69,7 @@ impl World {
                 alive.inbox.push_back(event);
                 return Ok(());
             }
-            Indication::HandedOver => {}
+            Indication::HandedOver | Indication::Topics(_) => {}
             Indication::Returned { request, outcome } => {
                 let text = || format!("{p} returns request {request}: {}", returned_words(outcome));
                 let step = self.step;
@@ -99,6 +99,7 @@ fn answer_words(indication: &service::Up) -> String {
         Indication::Publish { .. }
         | Indication::Fetch { .. }
         | Indication::HandedOver
+        | Indication::Topics(_)
         | Indication::Returned { .. } => String::new(),
     }
 }

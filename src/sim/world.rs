@@ -449,6 +449,7 @@ fn words(event: &Event) -> String {
         | Event::Connected { .. }
         | Event::Refused { .. }
         | Event::HandOver
+        | Event::Topics(_)
         | Event::Rows { .. } => String::new(),
         Event::Register { request, name, ask: Ask::Read, .. } => {
             format!("read register {name} (request {request})")

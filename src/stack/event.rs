@@ -1,6 +1,6 @@
 //! What goes into the stack, and what comes out of it.
 
-use crate::broadcast::GivenUp;
+use crate::broadcast::{GivenUp, TopicIndication, TopicRequest};
 use crate::consensus::Distrust;
 use crate::kernel::{Ballot, Incarnation, Opened, ProcessId, Row, RowKey, Ticks};
 use crate::register::{Ask, Outcome};
@@ -62,6 +62,8 @@ pub enum Event {
         /// Ticks until the request is given up.
         patience: Ticks,
     },
+    /// Something is asked of topics.
+    Topics(TopicRequest),
     /// Nobody waits for the request any more. There is no answer.
     Cancel {
         /// The request.
@@ -108,6 +110,8 @@ pub enum Indication<R, V> {
         /// What came of it.
         outcome: Outcome,
     },
+    /// Something is told of topics.
+    Topics(TopicIndication),
     /// The state as of now, for readers.
     Publish {
         /// The entries applied.

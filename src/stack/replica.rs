@@ -1,19 +1,18 @@
 //! The replica: one `Stack` type, in production and in the simulator.
 
+mod routes;
+
 use super::checkpoint::{CheckpointMeta, Checkpoints, ReplicaLoader};
 use super::event::{Event, Indication, Refusal, RequestId, Role, Status};
 use crate::broadcast::{
-    CatchUp, CatchUpMessage, Entry, Filter, Installed, Load, Reads, Source, StateMachine, TotalOrder,
+    CatchUp, CatchUpMessage, Entry, Filter, Installed, Load, Reads, Source, StateMachine, Topics, TotalOrder,
     TotalOrderMessage,
 };
-use crate::consensus::{
-    Accept, Detector, Facts, Gate, Heartbeat, Members, Membership, Notice, Paxos, SequencePaxos,
-};
+use crate::consensus::{Detector, Facts, Gate, Members, Notice, SequencePaxos};
 use crate::kernel::{
-    Ballot, Component, Config, Held, Incarnation, Logged, LoggedLog, Mutant, Opened, ProcessId, Stored,
-    Ticks, Turn, Undecodable,
+    Ballot, Config, Held, Incarnation, Logged, LoggedLog, Mutant, ProcessId, Stored, Ticks, Turn, Undecodable,
 };
-use crate::register::{RegisterMessage, Registers, Return};
+use crate::register::{Registers, Return};
 use thiserror::Error;
 
 type Out<'a, M> = &'a mut Held<Indication<<M as StateMachine>::Reply, <M as StateMachine>::View>>;
@@ -55,6 +54,7 @@ pub struct Stack<M: StateMachine> {
     catch_up: CatchUp<ReplicaLoader<M::Loader>>,
     source: Source,
     registers: Registers,
+    topics: Topics,
     machine: M,
     filter: Filter,
     checkpoints: Checkpoints,
@@ -110,6 +110,7 @@ impl<M: StateMachine> Stack<M> {
             catch_up: CatchUp::start(config.clone(), generation.max(machine.generation()) + 1),
             source: Source::start(config.clone()),
             registers: Registers::start(config.clone(), *inc, &stored)?,
+            topics: Topics::start(config.clone(), &stored)?,
             checkpoints: Checkpoints::start(config.clone(), last),
             inc,
             members,
@@ -169,6 +170,11 @@ impl<M: StateMachine> Stack<M> {
         &self.machine
     }
 
+    /// The topics, for monitors.
+    pub fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
     /// The ballot of the leader, as far as is known here.
     fn leader(&self) -> Option<Ballot> {
         if self.paxos.leads() {
@@ -187,131 +193,6 @@ impl<M: StateMachine> Stack<M> {
             overdue: self.paxos.sync_is_overdue(),
             votes: voters.contains(self.config.me),
             voters,
-        }
-    }
-
-    fn handle(&mut self, event: Event, turn: &mut Turn, up: Out<'_, M>) {
-        match event {
-            Event::Frame { from, frame } => self.upon_frame(from, &frame, turn, up),
-            Event::Tick => self.tick(turn, up),
-            Event::Connected { peer } => self.members.upon_connected(peer, turn),
-            Event::Refused { peer } => self.detector.suspect(peer),
-            Event::Execute { request, command, patience } => {
-                if !self.total_order.broadcast(request, command, patience) {
-                    up.expose(Indication::Refused { request, why: Refusal::TooMany });
-                }
-            }
-            Event::Read { request, patience } => {
-                if !self.reads.ask(request, patience) {
-                    up.expose(Indication::Refused { request, why: Refusal::TooMany });
-                }
-            }
-            Event::Register { request, name, ask, patience } => {
-                if let Err(why) = self.registers.ask(request, &name, ask, patience, turn) {
-                    up.expose(Indication::Returned { request, outcome: Err(why) });
-                }
-            }
-            Event::Cancel { request } => {
-                self.total_order.cancel(request);
-                self.reads.cancel(request);
-                self.registers.cancel(request);
-            }
-            Event::HandOver => {
-                self.leaving = true;
-                self.paxos.hand_over();
-            }
-            Event::Rows { ticket, rows } => {
-                if let Some(rows) = rows {
-                    self.source.upon_rows(ticket, rows, self.paxos.prom(), turn);
-                }
-            }
-        }
-    }
-
-    fn upon_frame(&mut self, from: ProcessId, frame: &Opened, turn: &mut Turn, up: Out<'_, M>) {
-        // A body that does not decode after its checksum was right comes from another build: it is
-        // as good as lost.
-        match frame.component() {
-            Component::Members => {
-                if let Ok(message) = frame.message::<Membership>() {
-                    self.members.upon(from, message, turn);
-                }
-            }
-            Component::Detector => {
-                if let Ok(message) = frame.message::<Heartbeat>() {
-                    let facts = self.facts();
-                    let prom = self.detector.upon(from, message, &facts, turn);
-                    if let Some(prom) = prom
-                        && !self.config.mutants.on(Mutant::HappyWithoutMajority)
-                    {
-                        self.paxos.outranked(prom);
-                    }
-                }
-            }
-            Component::Consensus => {
-                if let Ok(message) = frame.message::<Paxos>() {
-                    self.paxos.upon(from, message, turn);
-                }
-            }
-            Component::Proposal => {
-                if let Ok(message) = frame.message::<Accept>() {
-                    self.paxos.upon_accept(from, message, turn);
-                }
-            }
-            Component::TotalOrder => {
-                if let Ok(message) = frame.message::<TotalOrderMessage>() {
-                    self.upon_total_order(from, message, turn);
-                }
-            }
-            Component::CatchUp => {
-                if let Ok(message) = frame.message::<CatchUpMessage>() {
-                    self.upon_catch_up(from, message, turn, up);
-                }
-            }
-            Component::Register => {
-                if let Ok(message) = frame.message::<RegisterMessage>() {
-                    self.registers.set_voters(self.members.voters());
-                    returned(self.registers.upon(from, message, turn), up);
-                }
-            }
-            // This stack has none of these modules.
-            Component::Link | Component::Broadcast => {}
-        }
-    }
-
-    fn upon_total_order(&mut self, from: ProcessId, message: TotalOrderMessage, turn: &mut Turn) {
-        match message {
-            TotalOrderMessage::Forward { entries } => {
-                if self.paxos.leads() {
-                    self.total_order.enqueue(entries);
-                }
-            }
-            TotalOrderMessage::ReadAsk { inc, number } => self.paxos.ask_read((from, inc, number), turn),
-            TotalOrderMessage::ReadAt { inc, number, index } => self.reads.upon_read_at(inc, number, index),
-        }
-    }
-
-    fn upon_catch_up(&mut self, from: ProcessId, message: CatchUpMessage, turn: &mut Turn, up: Out<'_, M>) {
-        match message {
-            CatchUpMessage::Ask { from: asked, snapshot } => self.give(from, asked, snapshot, turn, up),
-            CatchUpMessage::Entries { from: first, entries, decided, prom } => {
-                self.paxos.learn(first, entries, prom, turn);
-                self.learner_gate(decided);
-                self.catch_up.upon_entries(from, self.paxos.decided(), decided, turn);
-            }
-            CatchUpMessage::Chunk(chunk) => {
-                if let Some(snapshot) = self.catch_up.upon_chunk(from, self.paxos.decided(), chunk, turn) {
-                    self.install(snapshot, turn, up);
-                }
-            }
-        }
-    }
-
-    /// A learner never receives an `AcceptSync`: it serves once it has caught up with what its
-    /// source had decided when it was first asked.
-    fn learner_gate(&mut self, decided: u64) {
-        if self.members.distrust().is_some() {
-            self.paxos.learn_gate(decided);
         }
     }
 
@@ -393,6 +274,7 @@ impl<M: StateMachine> Stack<M> {
             up.expose(Indication::Refused { request, why });
         }
         returned(self.registers.tick(turn), up);
+        self.topics.tick(turn);
         self.catch_up.tick(self.now, self.paxos.decided(), turn);
         if self.members.distrust().is_some()
             && self.now.is_multiple_of(self.config.timing.heartbeat)
@@ -465,6 +347,8 @@ impl<M: StateMachine> Stack<M> {
             self.leaving = false;
             up.expose(Indication::HandedOver);
         }
+        self.topics.set_voters(self.members.voters());
+        self.topics.settle(turn).into_iter().for_each(|told| up.expose(Indication::Topics(told)));
     }
 
     /// A process that lost its memory names its commands and questions like those of the life that
@@ -477,6 +361,7 @@ impl<M: StateMachine> Stack<M> {
             up.expose(Indication::Refused { request, why: Refusal::NoLeader });
         }
         returned(self.registers.give_up(), up);
+        self.topics.give_up();
     }
 
     fn upon_notice(&mut self, notice: Notice, turn: &mut Turn) {

@@ -227,7 +227,7 @@ impl World {
                     let wanted = rows.filter(|(k, _)| *k >= from && k.main < end).take(3).cloned();
                     events.push(Event::Rows { ticket, rows: Some(wanted.collect()) });
                 }
-                Indication::Returned { .. } | Indication::HandedOver => {}
+                Indication::Returned { .. } | Indication::Topics(_) | Indication::HandedOver => {}
             }
         }
         if !events.is_empty() {

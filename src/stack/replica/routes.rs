@@ -1,0 +1,145 @@
+//! What arrives, and which module it is for.
+
+use super::{Out, Stack, returned};
+use crate::broadcast::{CatchUpMessage, StateMachine, TotalOrderMessage};
+use crate::consensus::{Accept, Heartbeat, Membership, Paxos};
+use crate::kernel::{Component, Mutant, Opened, ProcessId, Turn};
+use crate::register::RegisterMessage;
+use crate::stack::{Event, Indication, Refusal};
+
+impl<M: StateMachine> Stack<M> {
+    /// An event goes to the module that reacts to it.
+    pub(super) fn handle(&mut self, event: Event, turn: &mut Turn, up: Out<'_, M>) {
+        match event {
+            Event::Frame { from, frame } => self.upon_frame(from, &frame, turn, up),
+            Event::Tick => self.tick(turn, up),
+            Event::Connected { peer } => self.members.upon_connected(peer, turn),
+            Event::Refused { peer } => self.detector.suspect(peer),
+            Event::Execute { request, command, patience } => {
+                if !self.total_order.broadcast(request, command, patience) {
+                    up.expose(Indication::Refused { request, why: Refusal::TooMany });
+                }
+            }
+            Event::Read { request, patience } => {
+                if !self.reads.ask(request, patience) {
+                    up.expose(Indication::Refused { request, why: Refusal::TooMany });
+                }
+            }
+            Event::Register { request, name, ask, patience } => {
+                if let Err(why) = self.registers.ask(request, &name, ask, patience, turn) {
+                    up.expose(Indication::Returned { request, outcome: Err(why) });
+                }
+            }
+            Event::Topics(request) => {
+                self.topics.set_voters(self.members.voters());
+                self.topics.ask(request, turn);
+            }
+            Event::Cancel { request } => {
+                self.total_order.cancel(request);
+                self.reads.cancel(request);
+                self.registers.cancel(request);
+                self.topics.cancel(request);
+            }
+            Event::HandOver => {
+                self.leaving = true;
+                self.paxos.hand_over();
+            }
+            Event::Rows { ticket, rows } => {
+                if let Some(rows) = rows {
+                    self.source.upon_rows(ticket, rows, self.paxos.prom(), turn);
+                }
+            }
+        }
+    }
+
+    fn upon_frame(&mut self, from: ProcessId, frame: &Opened, turn: &mut Turn, up: Out<'_, M>) {
+        // A body that does not decode after its checksum was right comes from another build: it is
+        // as good as lost.
+        match frame.component() {
+            Component::Members => {
+                if let Ok(message) = frame.message::<Membership>() {
+                    self.members.upon(from, message, turn);
+                }
+            }
+            Component::Detector => {
+                if let Ok(message) = frame.message::<Heartbeat>() {
+                    let facts = self.facts();
+                    let prom = self.detector.upon(from, message, &facts, turn);
+                    if let Some(prom) = prom
+                        && !self.config.mutants.on(Mutant::HappyWithoutMajority)
+                    {
+                        self.paxos.outranked(prom);
+                    }
+                }
+            }
+            Component::Consensus => {
+                if let Ok(message) = frame.message::<Paxos>() {
+                    self.paxos.upon(from, message, turn);
+                }
+            }
+            Component::Proposal => {
+                if let Ok(message) = frame.message::<Accept>() {
+                    self.paxos.upon_accept(from, message, turn);
+                }
+            }
+            Component::TotalOrder => {
+                if let Ok(message) = frame.message::<TotalOrderMessage>() {
+                    self.upon_total_order(from, message, turn);
+                }
+            }
+            Component::CatchUp => {
+                if let Ok(message) = frame.message::<CatchUpMessage>() {
+                    self.upon_catch_up(from, message, turn, up);
+                }
+            }
+            Component::Register => {
+                if let Ok(message) = frame.message::<RegisterMessage>() {
+                    self.registers.set_voters(self.members.voters());
+                    returned(self.registers.upon(from, message, turn), up);
+                }
+            }
+            Component::Broadcast => {
+                self.topics.set_voters(self.members.voters());
+                self.topics.upon_frame(from, frame, turn);
+            }
+            // This stack has none.
+            Component::Link => {}
+        }
+    }
+
+    fn upon_total_order(&mut self, from: ProcessId, message: TotalOrderMessage, turn: &mut Turn) {
+        match message {
+            TotalOrderMessage::Forward { entries } => {
+                if self.paxos.leads() {
+                    self.total_order.enqueue(entries);
+                }
+            }
+            TotalOrderMessage::ReadAsk { inc, number } => self.paxos.ask_read((from, inc, number), turn),
+            TotalOrderMessage::ReadAt { inc, number, index } => self.reads.upon_read_at(inc, number, index),
+        }
+    }
+
+    fn upon_catch_up(&mut self, from: ProcessId, message: CatchUpMessage, turn: &mut Turn, up: Out<'_, M>) {
+        match message {
+            CatchUpMessage::Ask { from: asked, snapshot } => self.give(from, asked, snapshot, turn, up),
+            CatchUpMessage::Entries { from: first, entries, decided, prom } => {
+                self.paxos.learn(first, entries, prom, turn);
+                self.learner_gate(decided);
+                self.catch_up.upon_entries(from, self.paxos.decided(), decided, turn);
+            }
+            CatchUpMessage::Chunk(chunk) => {
+                if let Some(snapshot) = self.catch_up.upon_chunk(from, self.paxos.decided(), chunk, turn) {
+                    self.install(snapshot, turn, up);
+                }
+            }
+        }
+    }
+
+    /// A learner never receives an `AcceptSync`: it serves once it has caught up with what its
+    /// source had decided when it was first asked.
+    fn learner_gate(&mut self, decided: u64) {
+        if self.members.distrust().is_some() {
+            self.paxos.learn_gate(decided);
+        }
+    }
+}
