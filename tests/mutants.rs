@@ -57,6 +57,16 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         | Mutant::OutboxForgotten
         | Mutant::DeliveredForgotten
         | Mutant::OneReceiverSuffices => return None,
+        Mutant::OwnCopyCountedTwice => (P::UniformAgreement, Model, FEW, 300),
+        Mutant::DeliveredWithoutMajority => (P::UniformAgreement, Model, FEW, 300),
+        Mutant::RelayedForgotten => (P::UniformAgreement, Model, STEPS, 40),
+        Mutant::FifoGaps => (P::FifoDelivery, Model, STEPS, 40),
+        Mutant::CausalContextIgnored => (P::CausalDelivery, Model, STEPS, 40),
+        Mutant::HintRestartsAtTheEnd => (P::CompleteHint, Model, STEPS, 20),
+        Mutant::TrimmedUnacknowledged => (P::KeptForCursor, Model, STEPS, 20),
+        Mutant::RedeliveredAfterStop => (P::Stop, Model, STEPS, 20),
+        Mutant::NotRedelivered => (P::Recurrence, Model, STEPS, 20),
+        Mutant::WindowIgnored => (P::BoundedPending, Model, STEPS, 20),
     };
     Some(Trial { by, profile, steps, seeds })
 }

@@ -19,7 +19,7 @@
 //! two stores would lose an effect or have it twice.
 
 use super::deliveries::{Deliveries, Record};
-use crate::kernel::{Logged, Mutant, Mutants, Stored, Turn, Undecodable, Var};
+use crate::kernel::{Logged, Stored, Turn, Undecodable, Var};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -104,7 +104,7 @@ impl Cursor {
 ///     count: &mut Logged<u64>,
 ///     turn: &mut Turn,
 /// ) -> Result<(), CursorError> {
-///     while let Some(record) = cursor.ready(deliveries, turn)? {
+///     while let Some(record) = cursor.ready(deliveries)? {
 ///         if let Record::Delivery(_) = record {
 ///             count.set(**count + 1, turn); // the effect
 ///         }
@@ -116,8 +116,6 @@ impl Cursor {
 #[derive(Clone, Debug)]
 pub struct LoggedCursor {
     position: Logged<u64>,
-    next: u64,
-    mutants: Mutants,
 }
 
 impl LoggedCursor {
@@ -125,46 +123,33 @@ impl LoggedCursor {
     ///
     /// # Errors
     /// When what is stored does not decode.
-    pub fn recover(
-        var: impl Into<Var>,
-        stored: &Stored,
-        initial: u64,
-        mutants: Mutants,
-    ) -> Result<Self, Undecodable> {
-        let position = Logged::recover(var, stored, initial)?;
-        Ok(Self { next: *position, position, mutants })
+    pub fn recover(var: impl Into<Var>, stored: &Stored, initial: u64) -> Result<Self, Undecodable> {
+        Ok(Self { position: Logged::recover(var, stored, initial)? })
     }
 
     /// The next position: everything below it has had its effect.
     pub fn position(&self) -> u64 {
-        self.next
+        *self.position
     }
 
     /// Ready: the next delivery, if there is one. It comes again until the cursor is advanced.
     ///
     /// # Errors
     /// When there never will be one at this place.
-    pub fn ready(&mut self, deliveries: &Deliveries, turn: &mut Turn) -> Result<Option<Record>, CursorError> {
-        if *self.position != self.next {
-            self.position.set(self.next, turn);
-        }
-        let (position, oldest, end) = (self.next, deliveries.first(), deliveries.len());
+    pub fn ready(&self, deliveries: &Deliveries) -> Result<Option<Record>, CursorError> {
+        let (position, oldest, end) = (self.position(), deliveries.first(), deliveries.len());
         Cursor { log: 0, position }.check(0, oldest, end)?;
         Ok(deliveries.record(position))
     }
 
     /// The delivery is processed, in this turn: the cursor is stored with its effect.
     pub fn advance(&mut self, turn: &mut Turn) {
-        self.next += 1;
-        if !self.mutants.on(Mutant::CursorStoredApart) {
-            self.position.set(self.next, turn);
-        }
+        self.position.set(*self.position + 1, turn);
     }
 
     /// Goes on behind what was lost: the consumer knows of it from a [`FellOff`].
     pub fn skip(&mut self, oldest: u64, turn: &mut Turn) {
-        if oldest > self.next {
-            self.next = oldest;
+        if oldest > *self.position {
             self.position.set(oldest, turn);
         }
     }

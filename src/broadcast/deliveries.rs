@@ -12,7 +12,7 @@
 use super::causal::Context;
 use super::message::{Delivery, Guarantee, MessageId, Topic};
 use super::seen::Seen;
-use crate::kernel::{Config, LogId, Logged, LoggedLog, ProcessId, Stored, Turn, Undecodable};
+use crate::kernel::{Config, LogId, Logged, LoggedLog, Mutant, ProcessId, Stored, Turn, Undecodable};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -135,6 +135,9 @@ impl Deliveries {
             }
             deliveries.count(&record);
             deliveries.news.push(record);
+        }
+        if deliveries.config.mutants.on(Mutant::HintRestartsAtTheEnd) {
+            deliveries.news.clear();
         }
         Ok(deliveries)
     }

@@ -84,6 +84,16 @@ coverage! {
     retries: "session requests retried",
     /// Reads and writes of registers that returned.
     registers: "register operations",
+    /// Messages published to topics, and confirmed.
+    publications: "publications confirmed",
+    /// Records of delivery logs that were told.
+    deliveries: "topic deliveries",
+    /// Gaps in delivery logs.
+    gaps: "gaps in a delivery log",
+    /// Deliveries to subscribers, the first and the others.
+    redeliveries: "deliveries to a subscriber",
+    /// Subscribers that were told that they fell off.
+    fell_off: "subscribers that fell off",
     /// Log prefixes dropped.
     trims: "log trims",
     /// Snapshots installed in place of a log.

@@ -146,6 +146,12 @@ impl SimDisk {
         &self.survivor.as_deref().unwrap_or(&self.image).facts
     }
 
+    /// The first entry of a log that would survive a crash now, and one past the last.
+    pub(super) fn extent(&self, id: LogId) -> (u64, u64) {
+        let log = self.survivor.as_deref().unwrap_or(&self.image).logs.get(&id);
+        log.map_or((0, 0), |log| (log.first, log.len()))
+    }
+
     /// Every entry that would survive a crash now, from the first kept one on.
     pub(super) fn log(&self, id: LogId) -> impl Iterator<Item = (u64, &Bytes)> {
         let log = self.survivor.as_deref().unwrap_or(&self.image).logs.get(&id);

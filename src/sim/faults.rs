@@ -135,6 +135,7 @@ impl World {
         self.trace.fold(inc);
         self.trace.note(step, || Note::Recovered { at: p, inc });
         self.monitors.booted(p, inc, &process.disk)?;
+        self.topics.booted(p, &process.disk);
         self.watch(p)?;
         self.release(p, release)?;
         for peer in self.members().filter(|q| *q != p) {
@@ -157,6 +158,7 @@ impl World {
         let process = &mut self.processes[p.index()];
         self.monitors.wiped(p, process.disk.facts());
         self.effects.wiped(p);
+        self.topics.wiped(p);
         process.wipe(disk);
         self.wiped.push(p);
         self.coverage.wipes += 1;

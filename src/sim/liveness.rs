@@ -46,6 +46,7 @@ pub(super) fn check(world: &mut World, adversary: &mut Adversary) -> Verdict {
 
     world.clients.stop();
     world.registers.stop();
+    world.topics.stop();
     let hearers: Vec<ProcessId> = world.members().filter(|p| world.linked(*p, leader)).collect();
     for p in &hearers {
         // One that lost its memory receives, and asks for nothing.
@@ -56,6 +57,11 @@ pub(super) fn check(world: &mut World, adversary: &mut Adversary) -> Verdict {
     let near: Vec<ProcessId> = world.members().filter(|p| hears_majority(world, *p)).collect();
     for p in &near {
         world.probe_register(*p)?;
+    }
+    let reached: Vec<ProcessId> = world.members().filter(|p| reaches_majority(world, *p)).collect();
+    world.topics.forgive();
+    for p in &reached {
+        world.probe_topic(*p)?;
     }
     pass(world, adversary, REST)?;
     ensure(world.registers.probes_returned(near.len()), Property::RegisterTermination, || {
@@ -70,6 +76,10 @@ pub(super) fn check(world: &mut World, adversary: &mut Adversary) -> Verdict {
     ensure(world.registers.waiting() == 0, Property::RegisterTermination, || {
         format!("{} operations on registers have not returned{}", world.registers.waiting(), roles(world))
     })?;
+    ensure(world.topics.waiting() == 0, Property::Validity, || {
+        format!("{} publications have no answer{}", world.topics.waiting(), roles(world))
+    })?;
+    world.topics.finally(&reached, |p| world.processes[p.index()].ticks)?;
     let decided = |p: ProcessId| world.alive(p).map(|a| a.stack.status().applied);
     for p in hearers {
         ensure(decided(p) == decided(leader), Property::Progress, || {
@@ -94,6 +104,20 @@ fn hears_majority(world: &World, p: ProcessId) -> bool {
     let counts = |q: &ProcessId| !matches!(world.role(*q), Some(Role::Learner(_)) | None);
     let heard = world.members().filter(|q| world.linked(p, *q)).filter(counts).count();
     counts(&p) && heard > world.processes.len() / 2
+}
+
+/// Whether a process that counts hears a majority of others that do, by way of others at least.
+fn reaches_majority(world: &World, p: ProcessId) -> bool {
+    let counts = |q: &ProcessId| !matches!(world.role(*q), Some(Role::Learner(_)) | None);
+    let mut reached: Vec<ProcessId> = Some(p).filter(counts).into_iter().collect();
+    let mut next = 0;
+    while let Some(q) = reached.get(next).copied() {
+        let new = |r: &ProcessId| counts(r) && world.linked(q, *r) && !reached.contains(r);
+        let new: Vec<ProcessId> = world.members().filter(new).collect();
+        reached.extend(new);
+        next += 1;
+    }
+    reached.len() > world.processes.len() / 2
 }
 
 /// The leader that all who hear it trust.

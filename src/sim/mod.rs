@@ -10,6 +10,7 @@
 mod action;
 mod adversary;
 mod atomicity;
+mod broadcasts;
 mod clients;
 mod coverage;
 mod disk;
@@ -26,12 +27,13 @@ mod registers;
 mod said;
 mod service;
 pub mod small;
+mod topics;
 mod trace;
 mod weights;
 mod world;
 
 use self::adversary::Adversary;
-use self::monitors::Failure;
+use self::property::Failure;
 use self::world::World;
 use crate::kernel::Mutants;
 use fastrand::Rng;

@@ -6,6 +6,7 @@ use super::network::Sent;
 use super::service;
 use super::trace::{Note, Trace};
 use super::world::{World, crc};
+use crate::broadcast::{Record, TopicIndication};
 use crate::kernel::{Exposed, Opened, Outgoing, ProcessId, Rows};
 use crate::register;
 use crate::stack::{Event, Indication};
@@ -69,7 +70,13 @@ impl World {
                 alive.inbox.push_back(event);
                 return Ok(());
             }
-            Indication::HandedOver | Indication::Topics(_) => {}
+            Indication::HandedOver => {}
+            Indication::Topics(told) => {
+                let step = self.step;
+                self.trace.note(step, || Note::Said { text: topic_words(p, told).into() });
+                let seen = (&process.disk, process.ticks);
+                return self.topics.upon(p, told, seen, &mut self.coverage);
+            }
             Indication::Returned { request, outcome } => {
                 let text = || format!("{p} returns request {request}: {}", returned_words(outcome));
                 let step = self.step;
@@ -109,5 +116,35 @@ fn returned_words(outcome: &register::Outcome) -> String {
         Ok(None) => "nothing was ever written".into(),
         Ok(Some(cell)) => format!("{} at {}", String::from_utf8_lossy(&cell.value), cell.tag),
         Err(failed) => failed.to_string(),
+    }
+}
+
+fn topic_words(p: ProcessId, told: &TopicIndication) -> String {
+    match told {
+        TopicIndication::Published { request, outcome: Ok(published) } => {
+            format!("{p} confirms publication {} (request {request})", published.id)
+        }
+        TopicIndication::Published { request, outcome: Err(why) } => {
+            format!("{p} answers request {request}: {why}")
+        }
+        TopicIndication::Delivered { first, records, .. } => {
+            let text: Vec<String> = records.iter().map(record_words).collect();
+            format!("{p} delivers from position {first}: {}", text.join(", "))
+        }
+        TopicIndication::Subscribed { outcome, .. } => format!("{p} has a subscriber: {outcome:?}"),
+        TopicIndication::Redelivered { outcome, .. } => {
+            format!("{p} delivers to its subscriber: {outcome:?}")
+        }
+        TopicIndication::Acknowledged { request, outcome } => {
+            format!("{p} takes acknowledgement {request}: {outcome:?}")
+        }
+        TopicIndication::Unsubscribed { outcome, .. } => format!("{p} has a subscriber less: {outcome:?}"),
+    }
+}
+
+fn record_words(record: &Record) -> String {
+    match record {
+        Record::Delivery(d) => format!("{} {} on {}", d.id, String::from_utf8_lossy(&d.payload), d.topic),
+        Record::Gap { origin, from, to } => format!("a gap of {origin}, {from}..{to}"),
     }
 }

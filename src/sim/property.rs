@@ -41,6 +41,30 @@ pub enum Property {
     RegisterAtomicity,
     /// Every operation on a register of a process that stays up returns.
     RegisterTermination,
+    /// What a process publishes, and is confirmed, is delivered by it and by every other.
+    Validity,
+    /// No message is delivered twice, in any life of a process.
+    NoDuplication,
+    /// What any process delivers, every correct process delivers.
+    UniformAgreement,
+    /// Messages of a process are delivered in the order in which it published them.
+    FifoDelivery,
+    /// A message is delivered after everything that its publisher knew of.
+    CausalDelivery,
+    /// What is told of the delivery log is durable.
+    DurableHint,
+    /// The first hint after a recovery covers everything that is durable.
+    CompleteHint,
+    /// A position of the delivery log holds the same record in every incarnation.
+    StablePositions,
+    /// Nothing is trimmed that is not acknowledged, while there is room; who falls off is told.
+    KeptForCursor,
+    /// No delivery follows its acknowledgement, and nothing else is acknowledged.
+    Stop,
+    /// What is not acknowledged is delivered again and again.
+    Recurrence,
+    /// A subscriber is delivered no more than its window.
+    BoundedPending,
     /// The code's own assertions hold.
     Assertions,
 }
@@ -66,6 +90,18 @@ impl fmt::Display for Property {
             Self::Progress => "progress",
             Self::RegisterAtomicity => "register atomicity",
             Self::RegisterTermination => "register termination",
+            Self::Validity => "validity",
+            Self::NoDuplication => "no duplication",
+            Self::UniformAgreement => "uniform agreement",
+            Self::FifoDelivery => "FIFO delivery",
+            Self::CausalDelivery => "causal delivery",
+            Self::DurableHint => "durable hint",
+            Self::CompleteHint => "complete hint",
+            Self::StablePositions => "stable positions",
+            Self::KeptForCursor => "kept for the cursor",
+            Self::Stop => "stop",
+            Self::Recurrence => "recurrence",
+            Self::BoundedPending => "bounded pending",
             Self::Assertions => "assertions",
         })
     }

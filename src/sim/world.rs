@@ -11,8 +11,10 @@ use super::process::{Alive, Process};
 use super::registers::RegisterClients;
 use super::said::Said;
 use super::service;
+use super::topics::TopicClients;
 use super::trace::{Note, Trace};
 use super::{Options, Profile};
+use crate::broadcast::TopicRequest;
 use crate::kernel::{Bounds, Config, Opened, ProcessId, Release, Timing};
 use crate::register::Ask;
 use crate::stack::{Event, Indication, Role};
@@ -25,6 +27,7 @@ pub(super) struct World {
     pub(super) network: Network,
     pub(super) clients: Clients,
     pub(super) registers: RegisterClients,
+    pub(super) topics: TopicClients,
     pub(super) monitors: Monitors,
     pub(super) effects: Effects,
     pub(super) coverage: Coverage,
@@ -59,6 +62,10 @@ impl World {
             checkpoint_bytes: 64 << 10,
             checkpoint_step: 1 << rng.u32(6..12),
             tail_entries: rng.u64(0..32),
+            undelivered: 4 << rng.u64(..4),
+            relayed_entries: 1 << rng.u32(2..7),
+            delivery_entries: 1 << rng.u32(2..7),
+            unacknowledged: 1 << rng.u32(..5),
             ..Bounds::default()
         };
         let config = |me: u8| Config {
@@ -81,6 +88,7 @@ impl World {
             network: Network::new(n, rng.bool()),
             clients: Clients::new(rng.fork(), clients, &keys, patience),
             registers: RegisterClients::new(rng.fork(), clients / 2, patience),
+            topics: TopicClients::new(rng.fork(), clients / 3, n, timing, bounds),
             monitors: Monitors::new(n),
             effects: Effects::new(n),
             coverage: Coverage::default(),
@@ -103,7 +111,7 @@ impl World {
     }
 
     pub(super) fn clients(&self) -> usize {
-        self.clients.len() + self.registers.len()
+        self.clients.len() + self.registers.len() + self.topics.len()
     }
 
     pub(super) fn alive(&self, p: ProcessId) -> Option<&Alive> {
@@ -202,9 +210,11 @@ impl World {
             }
             Action::Client { number } => {
                 let glimpse = Glimpse { processes: &self.processes, now: self.step };
-                let asked = match number.checked_sub(self.clients.len()) {
-                    None => self.clients.act(number, glimpse, &mut self.coverage),
-                    Some(number) => self.registers.act(number, glimpse),
+                let (clients, registers) = (self.clients.len(), self.registers.len());
+                let asked = match number {
+                    n if n < clients => self.clients.act(n, glimpse, &mut self.coverage),
+                    n if n < clients + registers => self.registers.act(n - clients, glimpse),
+                    n => self.topics.act(n - clients - registers, glimpse),
                 };
                 self.ask(asked)
             }
@@ -425,6 +435,14 @@ impl World {
         Ok(())
     }
 
+    /// Publishes at a process, which must confirm it.
+    pub(super) fn probe_topic(&mut self, at: ProcessId) -> Verdict {
+        let glimpse = Glimpse { processes: &self.processes, now: self.step };
+        let asked = self.topics.probe(at, glimpse);
+        self.ask(asked)?;
+        Ok(())
+    }
+
     /// Sends a put to a process, which must answer it.
     pub(super) fn probe(&mut self, at: ProcessId) -> Verdict {
         let glimpse = Glimpse { processes: &self.processes, now: self.step };
@@ -449,8 +467,15 @@ fn words(event: &Event) -> String {
         | Event::Connected { .. }
         | Event::Refused { .. }
         | Event::HandOver
-        | Event::Topics(_)
         | Event::Rows { .. } => String::new(),
+        Event::Topics(TopicRequest::Publish { request, topic, payload, .. }) => {
+            format!("publish {} on {topic} (request {request})", String::from_utf8_lossy(payload))
+        }
+        Event::Topics(TopicRequest::Subscribe { topic, .. }) => format!("subscribe to {topic}"),
+        Event::Topics(TopicRequest::Unsubscribe { .. }) => "unsubscribe".into(),
+        Event::Topics(TopicRequest::Acknowledge { request, position, .. }) => {
+            format!("acknowledge position {position} (request {request})")
+        }
         Event::Register { request, name, ask: Ask::Read, .. } => {
             format!("read register {name} (request {request})")
         }
