@@ -25,30 +25,30 @@ const FEW: u64 = 2_000;
 
 /// Nothing for the mutants of the small modules, which have a world of their own.
 fn trial(mutant: Mutant) -> Option<Trial> {
-    use Profile::{Amnesia, Model};
+    use Profile::{All, Disk};
     use Property as P;
     let (by, profile, steps, seeds) = match mutant {
-        Mutant::ResumeBallot => (P::ElectedBallots, Model, STEPS, 20),
-        Mutant::StoreAdoptionApart => (P::ChosenStays, Model, STEPS, 40),
+        Mutant::ResumeBallot => (P::ElectedBallots, All, STEPS, 20),
+        Mutant::StoreAdoptionApart => (P::ChosenStays, All, STEPS, 40),
         // Told of an old end of the log, a recovered process shows less than before its crash.
-        Mutant::SyncWithoutSession => (P::ClientHistory, Model, STEPS, 300),
-        Mutant::SyncShortens => (P::Promises, Model, STEPS, 40),
-        Mutant::PromiseIgnoresQueue => (P::ChosenStays, Model, STEPS, 300),
-        Mutant::ReadIndexEarly => (P::ClientHistory, Model, STEPS, 300),
-        Mutant::QuorumOfMessages => (P::DurableMajority, Model, STEPS, 20),
-        Mutant::LeaderCountsEarly => (P::DurableMajority, Model, STEPS, 20),
-        Mutant::ExposeBeforeSync => (P::Exposure, Model, STEPS, 10),
-        Mutant::LyingSync => (P::Exposure, Model, STEPS, 10),
-        Mutant::ReadAtOnce => (P::ClientHistory, Model, STEPS, 100),
-        Mutant::ServeAtOnce => (P::ClientHistory, Model, STEPS, 20),
-        Mutant::ForwardUnfiltered => (P::AtMostOnce, Model, STEPS, 40),
-        Mutant::EvictedSessionExecutes => (P::AtMostOnce, Model, STEPS, 40),
-        Mutant::FormAfterOneExchange => (P::Learners, Amnesia, FEW, 100),
-        Mutant::WipedVotes => (P::Learners, Amnesia, STEPS, 40),
-        Mutant::CandidacyOnNack => (P::Leader, Model, FEW, 300),
-        Mutant::HappyWithoutMajority => (P::Leader, Model, FEW, 200),
-        Mutant::ReadUnimposed => (P::RegisterAtomicity, Model, STEPS, 100),
-        Mutant::WriteUnconsulted => (P::RegisterAtomicity, Model, STEPS, 40),
+        Mutant::SyncWithoutSession => (P::ClientHistory, All, STEPS, 300),
+        Mutant::SyncShortens => (P::Promises, All, STEPS, 40),
+        Mutant::PromiseIgnoresQueue => (P::ChosenStays, All, STEPS, 300),
+        Mutant::ReadIndexEarly => (P::ClientHistory, All, STEPS, 300),
+        Mutant::QuorumOfMessages => (P::DurableMajority, All, STEPS, 20),
+        Mutant::LeaderCountsEarly => (P::DurableMajority, All, STEPS, 20),
+        Mutant::ExposeBeforeSync => (P::Exposure, All, STEPS, 10),
+        Mutant::LyingSync => (P::Exposure, All, STEPS, 10),
+        Mutant::ReadAtOnce => (P::ClientHistory, All, STEPS, 100),
+        Mutant::ServeAtOnce => (P::ClientHistory, All, STEPS, 20),
+        Mutant::ForwardUnfiltered => (P::AtMostOnce, All, STEPS, 40),
+        Mutant::EvictedSessionExecutes => (P::AtMostOnce, All, STEPS, 40),
+        Mutant::FormAfterOneExchange => (P::Learners, Disk, FEW, 100),
+        Mutant::WipedVotes => (P::Learners, Disk, STEPS, 40),
+        Mutant::CandidacyOnNack => (P::Leader, All, FEW, 300),
+        Mutant::HappyWithoutMajority => (P::Leader, All, FEW, 200),
+        Mutant::ReadUnimposed => (P::RegisterAtomicity, All, STEPS, 100),
+        Mutant::WriteUnconsulted => (P::RegisterAtomicity, All, STEPS, 40),
         Mutant::StubbornGivesUp
         | Mutant::GapSkipped
         | Mutant::GapAcknowledged
@@ -57,16 +57,16 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         | Mutant::OutboxForgotten
         | Mutant::DeliveredForgotten
         | Mutant::OneReceiverSuffices => return None,
-        Mutant::OwnCopyCountedTwice => (P::UniformAgreement, Model, FEW, 300),
-        Mutant::DeliveredWithoutMajority => (P::UniformAgreement, Model, FEW, 300),
-        Mutant::RelayedForgotten => (P::UniformAgreement, Model, STEPS, 40),
-        Mutant::FifoGaps => (P::FifoDelivery, Model, STEPS, 40),
-        Mutant::CausalContextIgnored => (P::CausalDelivery, Model, STEPS, 40),
-        Mutant::HintRestartsAtTheEnd => (P::CompleteHint, Model, STEPS, 20),
-        Mutant::TrimmedUnacknowledged => (P::KeptForCursor, Model, STEPS, 20),
-        Mutant::RedeliveredAfterStop => (P::Stop, Model, STEPS, 20),
-        Mutant::NotRedelivered => (P::Recurrence, Model, STEPS, 20),
-        Mutant::WindowIgnored => (P::BoundedPending, Model, STEPS, 20),
+        Mutant::OwnCopyCountedTwice => (P::UniformAgreement, All, FEW, 300),
+        Mutant::DeliveredWithoutMajority => (P::UniformAgreement, All, FEW, 300),
+        Mutant::RelayedForgotten => (P::UniformAgreement, All, STEPS, 40),
+        Mutant::FifoGaps => (P::FifoDelivery, All, STEPS, 40),
+        Mutant::CausalContextIgnored => (P::CausalDelivery, All, STEPS, 40),
+        Mutant::HintRestartsAtTheEnd => (P::CompleteHint, All, STEPS, 20),
+        Mutant::TrimmedUnacknowledged => (P::KeptForCursor, All, STEPS, 20),
+        Mutant::RedeliveredAfterStop => (P::Stop, All, STEPS, 20),
+        Mutant::NotRedelivered => (P::Recurrence, All, STEPS, 20),
+        Mutant::WindowIgnored => (P::BoundedPending, All, STEPS, 20),
     };
     Some(Trial { by, profile, steps, seeds })
 }

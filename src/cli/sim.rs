@@ -15,12 +15,21 @@ use crate::sim::{self, Coverage, Options, Outcome, Profile};
 /// Run the production code under a simulated adversary
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Each seed is one execution: processes crash between any two of handling, storing, syncing and
-exposing, frames are lost, duplicated, reordered, damaged and held back across incarnations, links
-are cut in every shape. Monitors watch every step. Then faults stop, and everything must come to
+Each seed is one execution. Monitors watch every step. Then faults stop, and everything must come to
 rest. The same seed gives the same execution, on every machine.
+
+Profiles:
+  calm        no faults: everyone gets on at a pace of its own, in any order
+  crashes     processes crash between any two of handling, storing, syncing and exposing, inside a
+              write, in loops, all at once; frames of past incarnations arrive; clocks are skewed
+  partitions  frames are omitted, lost, duplicated, reordered, delayed, damaged; links are cut in
+              halves, one way, to a chain or a star, here and there, and flap
+  disk        disks are slow, writes and syncs fail, disks fill up, batches are torn; the disks of a
+              minority are lost, damaged, rolled back
+  all         all of these
+
   kvorum sim --seeds 0..2000
-  kvorum sim --seed 17
+  kvorum sim --profile partitions --seed 17
 
 Exit codes:
   0  every property held
@@ -38,9 +47,9 @@ pub(super) struct Sim {
     /// Processes; 0 lets each seed choose
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=7))]
     processes: u8,
-    /// Let one disk of each run lose its memory
-    #[arg(long)]
-    amnesia: bool,
+    /// Which faults there are
+    #[arg(long, value_name = "PROFILE", default_value_t = Profile::All, value_parser = profile)]
+    profile: Profile,
     /// Lines of the trace that is shown of a violation
     #[arg(long, value_name = "N", default_value_t = Options::default().lines)]
     lines: usize,
@@ -60,6 +69,11 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
     if range.is_empty() { Err(format!("{text} holds no seed")) } else { Ok(range) }
 }
 
+fn profile(text: &str) -> Result<Profile, String> {
+    let names = || Profile::ALL.map(|p| p.to_string()).join(", ");
+    Profile::ALL.into_iter().find(|p| p.to_string() == text).ok_or_else(|| format!("there are: {}", names()))
+}
+
 #[cfg(feature = "mutants")]
 fn mutant(text: &str) -> Result<crate::kernel::Mutant, String> {
     let all = crate::kernel::Mutant::ALL;
@@ -76,7 +90,7 @@ impl Sim {
         let options = Options {
             steps: self.steps,
             processes: usize::from(self.processes),
-            profile: if self.amnesia { Profile::Amnesia } else { Profile::Model },
+            profile: self.profile,
             mutants: self.mutants(),
             lines: self.lines,
         };

@@ -1,6 +1,6 @@
 //! What may happen next: the vocabulary of the adversary.
 
-use super::disk::Fault;
+use super::disk::{Fault, Loss};
 use crate::kernel::ProcessId;
 
 /// One step of an execution.
@@ -39,8 +39,16 @@ pub(super) enum Action {
     Crash { at: ProcessId, fault: Fault },
     /// A process recovers.
     Recover { at: ProcessId },
+    /// The next frames that a process sends do not leave it.
+    Mute { at: ProcessId, frames: u32 },
+    /// The next frames that reach a process are not received.
+    Deafen { at: ProcessId, frames: u32 },
+    /// The disk of a process stands still for so many steps.
+    Stall { at: ProcessId, steps: u64 },
+    /// Somebody copies the data directory of a process.
+    Copy { at: ProcessId },
     /// The disk of a process that is down loses its memory.
-    Wipe { at: ProcessId },
+    Lose { at: ProcessId, how: Loss },
     /// The links take another shape; what is in flight on a link that is cut or heals is forgotten,
     /// or not.
     Links { shape: Shape, forget: bool },

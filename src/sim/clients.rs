@@ -9,7 +9,7 @@ use super::monitors::{Failure, Property, Verdict, ensure};
 use super::process::Process;
 use super::service::{self, Answer, Session};
 use crate::history::{Call, Handle, Limits, Mix, Operation, Outcome, Recorder, Reply, Workload, verify};
-use crate::kernel::{Incarnation, ProcessId, Ticks};
+use crate::kernel::{ProcessId, Ticks};
 use crate::stack::{Event, Indication, Refusal, RequestId};
 use bytes::Bytes;
 use fastrand::Rng;
@@ -37,8 +37,8 @@ enum Job {
 struct Waiting {
     request: RequestId,
     at: ProcessId,
-    /// The incarnation that was asked.
-    inc: Incarnation,
+    /// The life of it that was asked; none, where the next try has yet to be made.
+    life: Option<Life>,
     since: u64,
     job: Job,
     /// Whether an earlier try may have been executed.
@@ -53,6 +53,10 @@ struct Client {
     waiting: Option<Waiting>,
 }
 
+/// A life of a process: how often it had booted. Its incarnation would not tell: who crashes before
+/// that is durable has the same one again.
+pub(super) type Life = u64;
+
 /// What clients see of the world.
 #[derive(Clone, Copy)]
 pub(super) struct Glimpse<'a> {
@@ -61,13 +65,10 @@ pub(super) struct Glimpse<'a> {
 }
 
 impl Glimpse<'_> {
-    fn inc(self, p: ProcessId) -> Option<Incarnation> {
-        self.processes[p.index()].inc()
-    }
-
-    /// The life that a process is in: its directory, and its incarnation.
-    pub(super) fn life(self, p: ProcessId) -> Option<(u64, Incarnation)> {
-        self.inc(p).map(|inc| (self.replica(p), inc))
+    /// The life that a process is in.
+    pub(super) fn life(self, p: ProcessId) -> Option<Life> {
+        let process = &self.processes[p.index()];
+        process.alive.as_ref().map(|_| process.boots)
     }
 
     /// What the view published last at a process shows of a key, and its revision. Before the
@@ -79,9 +80,9 @@ impl Glimpse<'_> {
         Some((found.map(|(value, _)| value), service::revision(view)))
     }
 
-    /// The replica that answers at a process: another one, once its disk was wiped.
+    /// The replica that answers at a process: another one, once its disk has lost its memory.
     fn replica(self, p: ProcessId) -> u64 {
-        self.processes[p.index()].disk_id()
+        self.processes[p.index()].replica()
     }
 
     fn serves(self, p: ProcessId) -> bool {
@@ -161,7 +162,7 @@ impl Clients {
 
     fn pick(&mut self, world: Glimpse<'_>) -> Option<ProcessId> {
         let at = ProcessId(self.rng.u8(..world.processes.len() as u8));
-        world.inc(at).map(|_| at)
+        world.life(at).map(|_| at)
     }
 
     fn begin(&mut self, number: usize, world: Glimpse<'_>, coverage: &mut Coverage) -> Asked {
@@ -205,7 +206,7 @@ impl Clients {
     }
 
     fn ask(&mut self, number: usize, at: ProcessId, world: Glimpse<'_>, job: Job, doubtful: bool) -> Asked {
-        let (inc, since) = (world.inc(at)?, world.now);
+        let (life, since) = (Some(world.life(at)?), world.now);
         let request = self.next;
         self.next += 1;
         self.owners.insert(request, number);
@@ -216,7 +217,7 @@ impl Clients {
             Job::Open => Some(service::open_session()),
             Job::Close { session, .. } => Some(service::close_session(*session)),
         };
-        self.clients[number].waiting = Some(Waiting { request, at, inc, since, job, doubtful });
+        self.clients[number].waiting = Some(Waiting { request, at, life, since, job, doubtful });
         let event = match command {
             None => Event::Read { request, patience },
             Some(command) => Event::Execute { request, command, patience },
@@ -231,7 +232,7 @@ impl Clients {
         world: Glimpse<'_>,
         coverage: &mut Coverage,
     ) -> Asked {
-        let gone = world.inc(waiting.at) != Some(waiting.inc);
+        let gone = waiting.life.is_none() || world.life(waiting.at) != waiting.life;
         // In the end everyone waits for as long as it takes.
         if !gone && (self.stopped || world.now - waiting.since < self.patience) {
             return None;
@@ -280,7 +281,7 @@ impl Clients {
                 return self.ask(number, at, world, job, doubtful);
             }
             let since = world.now;
-            self.clients[number].waiting = Some(Waiting { job, doubtful, since, inc: 0, ..waiting });
+            self.clients[number].waiting = Some(Waiting { job, doubtful, since, life: None, ..waiting });
             return None;
         }
         self.clients[number].waiting = None;

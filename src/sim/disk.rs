@@ -9,15 +9,25 @@
 //!   the sync, before anyone was told.
 //! * A write or a sync may fail, or find the disk full. The replica halts; what was being written
 //!   may have survived.
-//! * What was reported durable stays. A disk that loses it (wiped, rolled back) is a scenario of its
-//!   own, and a sync that lies is a mutant.
+//! * What was reported durable stays, but for the disks of a minority, of which each may once, while
+//!   its process is down, be *lost* (the directory is empty), be *damaged*, or be *rolled back*: a
+//!   copy is put back, of the store alone or of the directory with its witness. A sync that lies is a
+//!   mutant.
+//! * As in production, a witness knows how far the store has got: up to the last commit with a vote,
+//!   at least; behind plain commits it lags by one. A store that is damaged, or behind its witness, is
+//!   set aside, and what takes its place is empty and known to be a learner's. Two things are not
+//!   noticed so, and nobody promises more: damage to the plain commits that the witness lags behind,
+//!   which looks like a torn tail; and a directory that is rolled back as a whole, which peers notice
+//!   that have recorded a later boot.
 //! * Rows are read from what the operating system sees, and reads do not fail here: the world
 //!   answers a fetch with an error instead.
 
 use super::facts::Facts;
-use crate::kernel::{Batch, Disk, DiskError, LogId, Row, RowKey, Rows, Store, Stored, StoredLog, Var};
+use super::image::Image;
+use crate::kernel::{
+    Batch, Disk, DiskError, Incarnation, LogId, ProcessId, Row, RowKey, Rows, Stored, StoredLog,
+};
 use bytes::Bytes;
-use std::collections::{BTreeMap, VecDeque};
 
 /// What befalls the next commit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +38,8 @@ pub(super) enum Fault {
     CrashTorn,
     /// The process crashes between the write and the end of its sync.
     CrashWritten { survives: bool },
+    /// The write fails: nothing is stored.
+    FailedWrite,
     /// The sync fails: nobody knows what was stored.
     FailedSync { survives: bool },
     /// The disk is full.
@@ -36,72 +48,31 @@ pub(super) enum Fault {
     Lie,
 }
 
-#[derive(Clone, Default, Debug)]
-struct Log {
-    first: u64,
-    entries: VecDeque<Bytes>,
+/// How a disk loses what it had reported durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Loss {
+    /// All of it; whoever starts over draws a new disk id.
+    Lost,
+    /// Bytes of it are changed, and what they belong to cannot be read.
+    Damaged,
+    /// The copy that was made of it is put back.
+    RolledBack(Part),
 }
 
-impl Log {
-    fn len(&self) -> u64 {
-        self.first + self.entries.len() as u64
-    }
+/// What is put back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Part {
+    /// The store, beside the witness of today.
+    Store,
+    /// The directory, with the witness in it.
+    Directory,
 }
 
-#[derive(Clone, Default, Debug)]
-struct Image {
-    vars: BTreeMap<Var, Bytes>,
-    logs: BTreeMap<LogId, Log>,
-    rows: BTreeMap<RowKey, Bytes>,
-    facts: Facts,
-}
-
-impl Image {
-    fn apply(&mut self, batch: &Batch) {
-        for store in batch.stores() {
-            match store {
-                Store::Put { var, value } => {
-                    self.vars.insert(var.clone(), value.clone());
-                }
-                Store::Remove { var } => {
-                    self.vars.remove(var);
-                }
-                Store::Append { log, first, entries } => {
-                    let log = self.logs.entry(*log).or_default();
-                    assert_eq!(log.len(), *first, "an append must continue the log");
-                    log.entries.extend(entries.iter().cloned());
-                }
-                Store::TruncateSuffix { log, len } => {
-                    let log = self.logs.entry(*log).or_default();
-                    assert!(*len >= log.first, "a log that starts at {} is cut to {len}", log.first);
-                    log.entries.truncate((len - log.first) as usize);
-                }
-                Store::TruncatePrefix { log, before } => {
-                    let log = self.logs.entry(*log).or_default();
-                    assert!(*before <= log.len(), "a log of length {} is trimmed to {before}", log.len());
-                    log.entries.drain(..before.saturating_sub(log.first) as usize);
-                    log.first = log.first.max(*before);
-                }
-                Store::Reset { log, first } => {
-                    self.logs.insert(*log, Log { first: *first, entries: VecDeque::new() });
-                }
-                Store::PutRow { key, value } => {
-                    self.rows.insert(*key, value.clone());
-                }
-                Store::DeleteRow { key } => {
-                    self.rows.remove(key);
-                }
-                Store::DropOtherGenerations { keep, limit } => {
-                    let others = self.rows.keys().filter(|k| k.generation != *keep);
-                    let others: Vec<RowKey> = others.take(*limit as usize).copied().collect();
-                    others.iter().for_each(|k| {
-                        self.rows.remove(k);
-                    });
-                }
-            }
-        }
-        self.facts.apply(batch);
-    }
+/// A copy of a data directory.
+#[derive(Debug)]
+struct Copy {
+    image: Image,
+    witness: u64,
 }
 
 /// A disk in memory: the image that the operating system shows, and, only while a lying sync keeps
@@ -110,6 +81,10 @@ impl Image {
 pub(super) struct SimDisk {
     image: Image,
     survivor: Option<Box<Image>>,
+    /// The number of the last commit that the witness knows.
+    witness: u64,
+    copy: Option<Box<Copy>>,
+    damaged: bool,
     fault: Option<Fault>,
     failed: bool,
 }
@@ -127,6 +102,50 @@ impl SimDisk {
         }
         self.fault = None;
         self.failed = false;
+    }
+
+    /// Makes a copy of the directory as it would survive a crash now.
+    pub(super) fn make_copy(&mut self) {
+        let image = self.survivor.as_deref().unwrap_or(&self.image).clone();
+        self.copy = Some(Box::new(Copy { image, witness: self.witness }));
+    }
+
+    /// What the copy holds, as far as the protocol speaks of it.
+    pub(super) fn copied(&self) -> Option<&Facts> {
+        self.copy.as_deref().map(|copy| &copy.image.facts)
+    }
+
+    /// Whether the store would be behind its witness if the copy were put back.
+    pub(super) fn copy_is_behind(&self) -> bool {
+        self.copy.as_ref().is_some_and(|copy| copy.image.number < self.witness)
+    }
+
+    /// The incarnation in which another process was seen last, by what would survive a crash now.
+    pub(super) fn recorded(&self, of: ProcessId) -> Incarnation {
+        let image = self.survivor.as_deref().unwrap_or(&self.image);
+        let value = image.vars.get("members/recorded");
+        let boots = value.and_then(|v| postcard::from_bytes::<Vec<(Incarnation, u64)>>(v).ok());
+        boots.and_then(|boots| boots.get(of.index()).map(|(inc, _)| *inc)).unwrap_or(0)
+    }
+
+    /// Loses what was durable.
+    pub(super) fn lose(&mut self, loss: Loss) {
+        match loss {
+            Loss::Lost => *self = Self::default(),
+            Loss::Damaged => self.damaged = true,
+            Loss::RolledBack(part) => {
+                let Some(copy) = self.copy.take() else { return };
+                self.image = copy.image;
+                if part == Part::Directory {
+                    self.witness = copy.witness;
+                }
+            }
+        }
+    }
+
+    /// Whether the store can be read, and is not behind its witness.
+    pub(super) fn is_sound(&self) -> bool {
+        !self.damaged && self.image.number >= self.witness
     }
 
     /// What a process finds when it recovers.
@@ -172,6 +191,9 @@ impl Disk for SimDisk {
             None => (true, None),
             Some(Fault::CrashBefore | Fault::CrashTorn) => (false, Some(DiskError::Crashed)),
             Some(Fault::CrashWritten { survives }) => (survives, Some(DiskError::Crashed)),
+            Some(Fault::FailedWrite) => {
+                (false, Some(DiskError::Failed("the write failed, as the adversary chose".into())))
+            }
             Some(Fault::FailedSync { survives }) => {
                 (survives, Some(DiskError::Failed("the sync failed, as the adversary chose".into())))
             }
@@ -187,7 +209,10 @@ impl Disk for SimDisk {
             self.survivor = None;
         }
         match error {
-            None => Ok(()),
+            None => {
+                self.witness = self.image.number - u64::from(!batch.is_vote());
+                Ok(())
+            }
             Some(error) => {
                 self.failed = true;
                 Err(error)
@@ -221,6 +246,7 @@ impl Rows for SimDisk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::Store;
 
     fn append(first: u64, entries: &[&'static str]) -> Batch {
         let entries = entries.iter().map(|e| Bytes::from_static(e.as_bytes())).collect();
@@ -247,6 +273,7 @@ mod tests {
             (Fault::CrashTorn, 0),
             (Fault::CrashWritten { survives: false }, 0),
             (Fault::CrashWritten { survives: true }, 2),
+            (Fault::FailedWrite, 0),
             (Fault::FailedSync { survives: false }, 0),
             (Fault::FailedSync { survives: true }, 2),
             (Fault::Full, 0),
@@ -273,6 +300,41 @@ mod tests {
         disk.commit(&append(3, &["d"])).unwrap();
         disk.crash();
         assert_eq!(log(&disk), ["a", "b", "c"]);
+    }
+
+    fn vote(inc: u64) -> Batch {
+        let value = Bytes::from(vec![inc as u8]);
+        Batch::of(vec![Store::Put { var: "log/inc".into(), value }], true)
+    }
+
+    #[test]
+    fn a_store_behind_its_witness_is_not_sound() {
+        let rolled_back = |part| {
+            let mut disk = SimDisk::default();
+            disk.commit(&vote(1)).unwrap();
+            disk.make_copy();
+            disk.commit(&append(0, &["a"])).unwrap();
+            disk.commit(&vote(2)).unwrap();
+            assert!(disk.is_sound());
+            disk.lose(Loss::RolledBack(part));
+            assert_eq!((log(&disk).len(), disk.facts().inc), (0, 1));
+            disk
+        };
+        assert!(!rolled_back(Part::Store).is_sound());
+        assert!(rolled_back(Part::Directory).is_sound(), "nothing in the directory tells");
+    }
+
+    #[test]
+    fn the_witness_lags_behind_a_plain_commit_and_never_behind_a_vote() {
+        let mut disk = SimDisk::default();
+        for (batch, witness) in [(vote(1), 1), (append(0, &["a"]), 1), (append(1, &["b"]), 2), (vote(2), 4)] {
+            disk.commit(&batch).unwrap();
+            assert_eq!(disk.witness, witness);
+        }
+        disk.arm(Fault::FailedSync { survives: true });
+        disk.commit(&vote(3)).unwrap_err();
+        disk.crash();
+        assert_eq!((disk.witness, disk.image.number, disk.is_sound()), (4, 5, true));
     }
 
     #[test]

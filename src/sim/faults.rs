@@ -2,12 +2,17 @@
 //! recovers, its disk loses its memory, links are cut and heal.
 
 use super::action::Shape;
-use super::disk::Fault;
+use super::disk::{Fault, Loss, Part};
 use super::monitors::{Failure, Property, Verdict};
 use super::trace::{self, Note};
 use super::world::World;
-use crate::kernel::{Commit, Disk, DiskError, ProcessId, Store, Synced};
+use crate::kernel::{Commit, Disk, DiskError, ProcessId, Store, Synced, Ticks};
 use crate::stack::{Event, Role};
+
+/// Ticks of a process after which a commit counts as slow: for so long a silent one is trusted.
+const SLOW: Ticks = 20;
+/// Steps after a boot in which a crash counts as right after it.
+const BOOT: u64 = 40;
 
 impl World {
     /// The disk of a process gets on by one stage.
@@ -15,15 +20,24 @@ impl World {
         let process = &mut self.processes[p.index()];
         let Some(alive) = process.alive.as_deref_mut() else { return Ok(()) };
         if let Some(synced) = alive.synced.take() {
+            let took = process.ticks - alive.committing;
+            self.coverage.slow_commits += u64::from(took > SLOW);
             let release = alive.journal.synced(synced);
             return self.release(p, release);
         }
         let Some(commit) = alive.commit.take() else {
             alive.commit = alive.journal.next_commit();
+            alive.committing = process.ticks;
             return Ok(());
         };
         if let Some(fault) = fault {
             process.disk.arm(fault);
+            match fault {
+                Fault::FailedWrite => self.coverage.failed_writes += 1,
+                Fault::FailedSync { .. } => self.coverage.failed_syncs += 1,
+                Fault::Full => self.coverage.full_disks += 1,
+                Fault::CrashBefore | Fault::CrashTorn | Fault::CrashWritten { .. } | Fault::Lie => {}
+            }
         }
         match self.write(p, &commit)? {
             Ok(synced) => {
@@ -35,7 +49,6 @@ impl World {
             Err(error) => {
                 // The replica halts: recovery is the only way back.
                 self.say(|| format!("{p} halts: {error}"));
-                self.coverage.disk_failures += 1;
                 self.fall(p);
                 Ok(())
             }
@@ -87,12 +100,16 @@ impl World {
         self.coverage.crashes += 1;
         self.coverage.crashes_after_sync += u64::from(alive.synced.is_some());
         self.coverage.crashes_in_exposure += u64::from(alive.has_exposures());
-        self.coverage.crash_loops += u64::from(self.step - alive.born < 40);
+        let at_boot = self.step - alive.born < BOOT;
+        process.loops = if at_boot { process.loops + 1 } else { 0 };
+        self.coverage.crashes_at_boot += u64::from(at_boot);
+        self.coverage.crash_loops += u64::from(process.loops == 3);
         let commit = alive.commit.take();
         let step = self.step;
         self.trace.note(step, || Note::Crashed { at: p, during: commit.as_ref().map(|_| fault) });
         if let Some(commit) = commit {
             self.coverage.crashes_in_write += 1;
+            self.coverage.torn_batches += u64::from(fault == Fault::CrashTorn);
             process.disk.arm(fault);
             let _ = self.write(p, &commit)?;
         }
@@ -125,6 +142,7 @@ impl World {
         let step = self.step;
         let process = &mut self.processes[p.index()];
         let stored = process.disk.facts().inc > 0;
+        self.coverage.set_aside += u64::from(!process.disk.is_sound());
         let release = process.boot(boot, step).map_err(|e| Failure {
             property: Property::Incarnations,
             detail: format!("{p} cannot recover from what it had stored: {e}"),
@@ -148,31 +166,54 @@ impl World {
         Ok(())
     }
 
-    /// The disk of a process that is down loses everything; its directory is made anew.
-    pub(super) fn wipe(&mut self, p: ProcessId) {
+    /// The disk of a process that is down loses its memory.
+    pub(super) fn lose(&mut self, p: ProcessId, how: Loss) {
         if self.is_up(p) {
             return;
         }
-        self.say(|| format!("the disk of {p} is WIPED"));
-        let disk = 2000 + u64::from(p.0);
+        self.say(|| format!("the disk of {p} loses its memory: {how:?}"));
+        *match how {
+            Loss::Lost => &mut self.coverage.lost_disks,
+            Loss::Damaged => &mut self.coverage.damaged_disks,
+            Loss::RolledBack(Part::Store) => &mut self.coverage.rolled_back_stores,
+            Loss::RolledBack(Part::Directory) => &mut self.coverage.rolled_back_directories,
+        } += 1;
         let process = &mut self.processes[p.index()];
         self.monitors.wiped(p, process.disk.facts());
         self.effects.wiped(p);
         self.topics.wiped(p);
-        process.wipe(disk);
+        process.lose(how);
         self.wiped.push(p);
-        self.coverage.wipes += 1;
+    }
+
+    /// Whether everyone else has recorded a later boot of a process than that of the copy of its disk.
+    pub(super) fn copy_is_outlived(&self, p: ProcessId) -> bool {
+        let Some(copied) = self.processes[p.index()].disk.copied() else { return false };
+        let peers = self.processes.iter().filter(|q| q.id != p);
+        peers.map(|q| q.disk.recorded(p)).all(|inc| inc > copied.inc)
+    }
+
+    /// Disks move, and messages are sent and received, from now on.
+    pub(super) fn relieve(&mut self) {
+        self.failing_reads = false;
+        for process in &mut self.processes {
+            process.stalled = 0;
+            if let Some(alive) = &mut process.alive {
+                (alive.mute, alive.deaf) = (0, 0);
+            }
+        }
     }
 
     /// The links take another shape.
     pub(super) fn reshape(&mut self, shape: Shape, forget: bool) {
         self.say(|| format!("links: {shape:?}"));
         match shape {
+            Shape::Halves(_) => self.coverage.halves += 1,
             Shape::OneWay(_) => self.coverage.one_way += 1,
-            Shape::Chain(_) | Shape::Star(_) | Shape::Holes(_) | Shape::Apart(..) => {
-                self.coverage.partial += 1
-            }
-            Shape::Whole | Shape::Halves(_) | Shape::Unheard(..) => {}
+            Shape::Chain(_) => self.coverage.chains += 1,
+            Shape::Star(_) => self.coverage.stars += 1,
+            Shape::Holes(_) => self.coverage.holes += 1,
+            Shape::Whole | Shape::Apart(..) | Shape::Unheard(..) => {}
         }
         let n = self.processes.len();
         for (from, to) in self.pairs() {

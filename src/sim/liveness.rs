@@ -22,6 +22,7 @@ const STEPS: u64 = 400_000;
 pub(super) fn check(world: &mut World, adversary: &mut Adversary) -> Verdict {
     let ending = adversary.ending(world);
     adversary.calm_down();
+    world.relieve();
     let shape = ending::play(world, adversary, ending)?;
     for p in world.members() {
         world.recover(p)?;
@@ -31,7 +32,7 @@ pub(super) fn check(world: &mut World, adversary: &mut Adversary) -> Verdict {
     pass(world, adversary, ELECTION)?;
     adversary.hush(false);
     if !world.wiped.is_empty() && world.members().any(|p| world.role(p) == Some(Role::Forming)) {
-        // A replica was wiped while the cluster formed: it may never form, and somebody must look.
+        // A replica lost its memory while the cluster formed: it may never form, and somebody must look.
         return Ok(());
     }
     let (leader, ballot) = leader(world)?;

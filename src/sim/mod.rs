@@ -1,23 +1,35 @@
 //! The deterministic simulator: the production [`Stack`](crate::stack::Stack) under an adversary
 //! that chooses every step, watched by monitors that know nothing of its insides.
 //!
-//! A run is a pure function of its seed. First safety: processes crash (between any two of handling,
-//! storing, syncing and exposing, and in the middle of a write) and recover, frames are lost,
-//! duplicated, reordered, damaged, held back across incarnations, links are cut in every shape,
-//! clocks and disks run at different speeds. Then liveness: faults stop, links heal, to a chain or a
-//! star at times, and within a bound everything must come to rest.
+//! A run is a pure function of its seed. First safety, under the faults of its profile; then
+//! liveness: faults stop, links heal, to a chain or a star at times, and within a bound everything
+//! must come to rest.
+//!
+//! | profile | what befalls processes and messages |
+//! |---|---|
+//! | calm | nothing: everyone gets on at a pace of its own, in any order |
+//! | crashes | crashes between any two of handling, storing, syncing and exposing, and inside a write; right after a boot, in loops, of everyone at once; stale frames; skewed clocks |
+//! | partitions | send and receive omission, loss, duplication, reordering, delay, corruption; links cut in halves, one way, to a chain or a star, here and there, flapping |
+//! | disk | slow disks, failed writes and syncs, full disks, torn batches; disks lost, damaged, rolled back |
+//! | all | all of these |
+//!
+//! The budgets are those of the model: everyone who crashes recovers in the end, links heal, and what
+//! was durable stays, but at a minority, of which each may lose its memory once (`losses.rs`).
 
 mod action;
 mod adversary;
 mod atomicity;
 mod broadcasts;
+mod choices;
 mod clients;
 mod coverage;
 mod disk;
 mod ending;
 mod facts;
 mod faults;
+mod image;
 mod liveness;
+mod losses;
 mod monitors;
 mod network;
 mod outlet;
@@ -40,17 +52,55 @@ use fastrand::Rng;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-pub use self::coverage::Coverage;
+pub use self::coverage::{Class, Coverage, Group};
 pub use self::property::Property;
 
 /// Which faults a run has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Profile {
-    /// Those of the crash-recovery model: what was durable stays.
+    /// None.
+    Calm,
+    /// Processes crash and recover; their clocks run at different speeds.
+    Crashes,
+    /// Messages are omitted, lost, duplicated, reordered, delayed, damaged; links are cut.
+    Partitions,
+    /// Disks are slow, fail, and lose their memory.
+    Disk,
+    /// All of these.
     #[default]
-    Model,
-    /// Beside them, one disk loses its memory, while the cluster forms or later.
-    Amnesia,
+    All,
+}
+
+impl Profile {
+    /// Every profile.
+    pub const ALL: [Profile; 5] = [Self::Calm, Self::Crashes, Self::Partitions, Self::Disk, Self::All];
+
+    /// Whether processes crash by themselves.
+    pub fn has_crashes(self) -> bool {
+        matches!(self, Self::Crashes | Self::All)
+    }
+
+    /// Whether messages and links fail.
+    pub fn has_partitions(self) -> bool {
+        matches!(self, Self::Partitions | Self::All)
+    }
+
+    /// Whether disks fail.
+    pub fn has_disks(self) -> bool {
+        matches!(self, Self::Disk | Self::All)
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Calm => "calm",
+            Self::Crashes => "crashes",
+            Self::Partitions => "partitions",
+            Self::Disk => "disk",
+            Self::All => "all",
+        })
+    }
 }
 
 /// What to run.
@@ -70,7 +120,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { steps: 20_000, processes: 0, profile: Profile::Model, mutants: Mutants::default(), lines: 40 }
+        Self {
+            steps: 20_000,
+            processes: 0,
+            profile: Profile::default(),
+            mutants: Mutants::default(),
+            lines: 40,
+        }
     }
 }
 
@@ -137,7 +193,7 @@ fn execute(seed: u64, options: &Options, keep: usize) -> Outcome {
         Ok(verdict) => verdict.err(),
         Err(panic) => Some(Failure { property: Property::Assertions, detail: said_in_panic(&*panic) }),
     };
-    world.sum_up();
+    world.sum_up(adversary.coverage());
     let violation = failure.map(|failure| Violation {
         property: failure.property,
         seed,

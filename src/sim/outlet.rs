@@ -28,7 +28,13 @@ impl World {
             }
             return;
         }
-        if self.network.send(p, to, alive.inc, &frame) != Sent::InFlight {
+        if alive.mute > 0 {
+            alive.mute -= 1;
+            self.coverage.send_omissions += 1;
+            self.trace.note(step, || Note::Dropped { from: p, to, bytes });
+            return;
+        }
+        if self.network.send(p, to, alive.inc, &frame) == Sent::Dropped {
             self.coverage.dropped += 1;
         }
         self.trace.note(step, || Note::Sent { from: p, to, bytes });
@@ -63,7 +69,10 @@ impl World {
             }
             Indication::Fetch { ticket, from, end, max_bytes } => {
                 let rows = match self.rng.u8(..8) {
-                    0 => None,
+                    0 if self.failing_reads => {
+                        self.coverage.failed_reads += 1;
+                        None
+                    }
                     _ => process.disk.scan(*from, *end, *max_bytes).ok(),
                 };
                 let event = Event::Rows { ticket: *ticket, rows };

@@ -1,7 +1,7 @@
 //! One simulated process: the production stack and journal, between an inbox and an outbox whose
 //! every item the adversary moves.
 
-use super::disk::SimDisk;
+use super::disk::{Loss, SimDisk};
 use super::service::{Machine, Up, View};
 use crate::kernel::{
     Commit, Config, Exposed, Incarnation, Journal, Outgoing, ProcessId, Release, Synced, Ticks,
@@ -21,6 +21,14 @@ pub(super) struct Process {
     pub(super) led: bool,
     /// Ticks that it lived through, over all incarnations.
     pub(super) ticks: Ticks,
+    /// How often it has booted.
+    pub(super) boots: u64,
+    /// The step until which its disk stands still.
+    pub(super) stalled: u64,
+    /// Crashes in a row, each right after a boot.
+    pub(super) loops: u32,
+    /// How often its disk lost its memory.
+    losses: u64,
 }
 
 /// Everything that a crash takes.
@@ -34,24 +42,46 @@ pub(super) struct Alive {
     pub(super) inbox: VecDeque<Event>,
     /// On its way to the disk.
     pub(super) commit: Option<Commit>,
+    /// Its ticks when that began.
+    pub(super) committing: Ticks,
     /// Durable, and the process does not know yet.
     pub(super) synced: Option<Synced>,
     /// Released and not sent.
     pub(super) frames: VecDeque<Exposed<Outgoing>>,
     /// Released and not shown.
     pub(super) indications: VecDeque<Exposed<Up>>,
+    /// Frames that it sends next, and that do not leave it.
+    pub(super) mute: u32,
+    /// Frames that reach it next, and that it does not receive.
+    pub(super) deaf: u32,
     /// The view published last.
     pub(super) view: Option<View>,
 }
 
 impl Process {
     pub(super) fn new(config: Config) -> Self {
-        Self { id: config.me, config, disk: SimDisk::default(), alive: None, led: false, ticks: 0 }
+        Self {
+            id: config.me,
+            config,
+            disk: SimDisk::default(),
+            alive: None,
+            led: false,
+            ticks: 0,
+            boots: 0,
+            stalled: 0,
+            loops: 0,
+            losses: 0,
+        }
     }
 
     /// Boots from what the disk holds. Returns what the boot exposes.
     pub(super) fn boot(&mut self, boot: u64, step: u64) -> Result<Release<Up>, StartError> {
         assert!(self.alive.is_none(), "{} boots twice", self.id);
+        if !self.disk.is_sound() {
+            self.start_over();
+            self.config.damaged = true;
+        }
+        self.boots += 1;
         let config = Config { boot, ..self.config.clone() };
         let stored = self.disk.stored();
         let mut journal = Journal::new(config.mutants);
@@ -65,24 +95,36 @@ impl Process {
             born: step,
             inbox: VecDeque::new(),
             commit: None,
+            committing: 0,
             synced: None,
             frames: VecDeque::new(),
             indications: VecDeque::new(),
+            mute: 0,
+            deaf: 0,
             view: None,
         }));
         Ok(release)
     }
 
-    /// Loses the disk's content; the directory is made anew, with another id.
-    pub(super) fn wipe(&mut self, disk: u64) {
-        assert!(self.alive.is_none(), "{} is wiped while it runs", self.id);
-        self.disk = SimDisk::default();
-        self.config.disk = disk;
+    /// The disk loses its memory.
+    pub(super) fn lose(&mut self, how: Loss) {
+        assert!(self.alive.is_none(), "{} loses its disk while it runs", self.id);
+        self.losses += 1;
+        match how {
+            Loss::Lost => self.start_over(),
+            Loss::Damaged | Loss::RolledBack(_) => self.disk.lose(how),
+        }
     }
 
-    /// The id of its data directory.
-    pub(super) fn disk_id(&self) -> u64 {
-        self.config.disk
+    /// The data directory is made anew, with another id.
+    fn start_over(&mut self) {
+        self.disk.lose(Loss::Lost);
+        self.config.disk += 1000;
+    }
+
+    /// Which replica it is: another one, once its disk has lost its memory.
+    pub(super) fn replica(&self) -> u64 {
+        1000 * self.losses + u64::from(self.id.0)
     }
 
     /// The number of the incarnation that is up.

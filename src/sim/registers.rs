@@ -1,10 +1,10 @@
 //! Clients of registers, and what must hold of what they are told.
 
 use super::atomicity::{Atomicity, Begun};
-use super::clients::{Asked, Glimpse};
+use super::clients::{Asked, Glimpse, Life};
 use super::coverage::Coverage;
 use super::property::{Property, Verdict, ensure};
-use crate::kernel::{Incarnation, ProcessId, Ticks};
+use crate::kernel::{ProcessId, Ticks};
 use crate::register::{Ask, Failed, Outcome};
 use crate::stack::{Event, RequestId};
 use bytes::Bytes;
@@ -20,8 +20,8 @@ const FIRST: RequestId = 1 << 32;
 struct Waiting {
     request: RequestId,
     at: ProcessId,
-    /// The life of it that was asked: its directory, and its incarnation.
-    life: (u64, Incarnation),
+    /// The life of it that was asked.
+    life: Life,
     since: Ticks,
     register: usize,
     operation: Begun,

@@ -24,6 +24,13 @@ pub(super) struct Weights {
     pub(super) refuse: u32,
     /// Frames that were held back arrive.
     pub(super) late: u32,
+    /// A process omits to send, or to receive.
+    pub(super) omit: u32,
+    /// A disk stands still.
+    pub(super) stall: u32,
+    /// A process crashes in the middle of a write.
+    pub(super) tear: u32,
+    pub(super) crash_loop: u32,
 
     pub(super) reorder: u32,
     pub(super) lose: u32,
@@ -42,6 +49,8 @@ pub(super) struct Weights {
     pub(super) clocks: Vec<u32>,
     /// Relative speed of each process's disk.
     pub(super) disks: Vec<u32>,
+    /// Whether links are cut and heal again and again.
+    pub(super) flaps: bool,
 }
 
 /// What kinds of faults a seed has at all.
@@ -102,6 +111,7 @@ impl Weights {
                 w.aim = 100 * log(8);
                 w.blackout = log(128);
                 w.hand_over = u32::from(log(4) == 1);
+                w.crash_loop = u32::from(log(8) == 1);
             }
             if c.ambushes {
                 w.ambush = log(64);
@@ -113,16 +123,20 @@ impl Weights {
                 w.damage = log(64);
                 w.reorder = log(1024);
                 w.refuse = u32::from(log(8) == 1);
+                w.omit = log(8) / 2;
             }
             if c.partitions {
                 w.links = log(8);
                 w.heal = log(8);
+                w.flaps = log(16) == 1;
                 if c.lasting {
                     (w.links, w.heal, w.tick) = (1, 0, 64 + log(128));
                 }
             }
             if c.disks {
                 w.disk_fault = log(32);
+                w.stall = log(4) / 2;
+                w.tear = log(4) / 2;
             }
         }
         if c.lies {

@@ -39,6 +39,8 @@ pub(super) struct World {
     pub(super) wiped: Vec<ProcessId>,
     /// The process that answered a client last, and the step at which it did.
     pub(super) told: Option<(ProcessId, u64)>,
+    /// Whether a disk may fail to read rows.
+    pub(super) failing_reads: bool,
     /// Keys that clients write, to be looked at in every view.
     pub(super) keys: Vec<String>,
 }
@@ -46,7 +48,8 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64, options: &Options, rng: &mut Rng, keep: usize) -> Self {
         let n = match options.processes {
-            0 if options.profile == Profile::Amnesia => [3, 3, 5][rng.usize(..3)],
+            // A minority must be there that may lose its memory.
+            0 if options.profile == Profile::Disk => [3, 3, 5][rng.usize(..3)],
             0 => [3, 3, 3, 3, 5, 5, 4, 1][rng.usize(..8)],
             n => n,
         };
@@ -97,6 +100,7 @@ impl World {
             step: 0,
             wiped: Vec::new(),
             told: None,
+            failing_reads: options.profile.has_disks(),
             keys,
         }
     }
@@ -132,7 +136,8 @@ impl World {
 
     /// Whether the disk of a process has something to do.
     pub(super) fn disk_may_move(&self, p: ProcessId) -> bool {
-        self.alive(p).is_some_and(|a| a.commit.is_some() || a.synced.is_some() || !a.journal.is_settled())
+        let moves = |a: &Alive| a.commit.is_some() || a.synced.is_some() || !a.journal.is_settled();
+        self.processes[p.index()].stalled <= self.step && self.alive(p).is_some_and(moves)
     }
 
     /// Whether some link is cut.
@@ -200,8 +205,28 @@ impl World {
                 self.recover(at)?;
                 Ok(Some(at))
             }
-            Action::Wipe { at } => {
-                self.wipe(at);
+            Action::Mute { at, frames } => {
+                self.say(|| format!("{at} omits to send its next {frames} frames"));
+                self.alive_mut(at).into_iter().for_each(|alive| alive.mute = frames);
+                Ok(None)
+            }
+            Action::Deafen { at, frames } => {
+                self.say(|| format!("{at} omits to receive its next {frames} frames"));
+                self.alive_mut(at).into_iter().for_each(|alive| alive.deaf = frames);
+                Ok(None)
+            }
+            Action::Stall { at, steps } => {
+                self.say(|| format!("the disk of {at} stands still for {steps} steps"));
+                self.processes[at.index()].stalled = self.step + steps;
+                Ok(None)
+            }
+            Action::Copy { at } => {
+                self.say(|| format!("the data directory of {at} is copied"));
+                self.processes[at.index()].disk.make_copy();
+                Ok(None)
+            }
+            Action::Lose { at, how } => {
+                self.lose(at, how);
                 Ok(None)
             }
             Action::Links { shape, forget } => {
@@ -352,14 +377,20 @@ impl World {
         frame: InFlight,
     ) -> Result<Option<ProcessId>, Failure> {
         let InFlight { bytes, inc, .. } = frame;
-        self.coverage.delivered += 1;
-        let stale = self.processes[from.index()].inc() != Some(inc);
-        self.coverage.stale += u64::from(stale);
         let frame = Opened::check(bytes.clone()).map_err(|e| Failure {
             property: Property::NoCreation,
             detail: format!("a frame from {from} to {to} is refused though nobody damaged it: {e}"),
         })?;
         let step = self.step;
+        if let Some(alive) = self.alive_mut(to).filter(|a| a.deaf > 0) {
+            alive.deaf -= 1;
+            self.coverage.receive_omissions += 1;
+            self.trace.note(step, || Note::Dropped { from, to, bytes });
+            return Ok(None);
+        }
+        self.coverage.delivered += 1;
+        let stale = self.processes[from.index()].inc() != Some(inc);
+        self.coverage.stale += u64::from(stale);
         self.trace.note(step, || Note::Delivered { from, to, bytes });
         self.arrives(to, Event::Frame { from, frame });
         Ok(Some(to))
@@ -421,8 +452,11 @@ impl World {
         p == q || !(self.network.is_cut(p, q) || self.network.is_cut(q, p))
     }
 
-    /// Sums up what happened.
-    pub(super) fn sum_up(&mut self) {
+    /// Sums up what happened, with what only the adversary knows of.
+    pub(super) fn sum_up(&mut self, adversary: Coverage) {
+        self.coverage += adversary;
+        let learns = |p: &ProcessId| matches!(self.role(*p), Some(Role::Learner(_)));
+        self.coverage.learners = self.members().filter(learns).count() as u64;
         self.coverage.decided = self.monitors.decided();
         self.coverage.leader_changes = self.monitors.ballots_led().saturating_sub(1);
     }

@@ -1,0 +1,157 @@
+//! Which disks lose their memory in a run, when, and how.
+//!
+//! The budget is what rule 13 of ARCHITECTURE.md bears: a minority of processes, each of them once.
+//! A copy that is put back must be one that is noticed:
+//!
+//! * of the store alone: it is behind its witness;
+//! * of the whole directory: all others have recorded a later boot than the copy's. One who has not
+//!   could vote together with it, and so could another copy: there is one in a run at most. A copy
+//!   that was made in the very life that it follows is noticed by nobody, unless its leader still
+//!   knows what it had acknowledged; nothing is promised of it.
+
+use super::action::{Action, Shape};
+use super::disk::{Fault, Loss, Part};
+use super::world::World;
+use super::{Options, Profile};
+use crate::kernel::ProcessId;
+use fastrand::Rng;
+
+/// What is planned for the disks of a run.
+#[derive(Debug)]
+pub(super) struct Losses {
+    plans: Vec<Plan>,
+    /// A replica is to be wiped while the cluster forms, and who must not hear of it before.
+    pub(super) opening: Option<Opening>,
+}
+
+/// What is planned for one disk.
+#[derive(Clone, Copy, Debug)]
+struct Plan {
+    victim: ProcessId,
+    how: Loss,
+    /// The step of the loss, or of the copy that is put back later.
+    at: u64,
+    /// Steps from the copy until it is put back, at least.
+    age: u64,
+    copied: bool,
+}
+
+/// See [`Losses::opening`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Opening {
+    pub(super) victim: ProcessId,
+    blind: u64,
+    /// The step at which the victim was wiped.
+    pub(super) wiped: Option<u64>,
+}
+
+impl Losses {
+    pub(super) fn draw(rng: &mut Rng, processes: usize, options: &Options) -> Self {
+        let minority = processes.saturating_sub(1) / 2;
+        let happens = match options.profile {
+            Profile::Calm | Profile::Crashes | Profile::Partitions => false,
+            Profile::Disk => rng.u8(..8) != 0,
+            Profile::All => rng.bool(),
+        };
+        if !happens || minority == 0 {
+            return Self { plans: Vec::new(), opening: None };
+        }
+        if rng.u8(..4) == 0 {
+            let victim = rng.usize(..processes);
+            let others = (1..processes / 2 + 1).map(|i| 1 << ((victim + i) % processes));
+            let blind = others.sum();
+            let opening = Opening { victim: ProcessId(victim as u8), blind, wiped: None };
+            return Self { plans: Vec::new(), opening: Some(opening) };
+        }
+        let mut members: Vec<u8> = (0..processes as u8).collect();
+        rng.shuffle(&mut members);
+        let mut plans: Vec<Plan> = Vec::new();
+        for victim in &members[..rng.usize(1..=minority)] {
+            let how = match rng.u8(..4) {
+                0 => Loss::Lost,
+                1 => Loss::Damaged,
+                2 if plans.is_empty() => Loss::RolledBack(Part::Directory),
+                _ => Loss::RolledBack(Part::Store),
+            };
+            // While the cluster forms, or later.
+            let at = if rng.u8(..3) == 0 { rng.u64(..150) } else { rng.u64(..options.steps / 2 + 1) };
+            let age = rng.u64(..options.steps / 4 + 1);
+            plans.push(Plan { victim: ProcessId(*victim), how, at, age, copied: false });
+        }
+        Self { plans, opening: None }
+    }
+
+    /// What is to happen now, the last one first.
+    pub(super) fn due(&mut self, world: &World, mut fault: impl FnMut() -> Fault) -> Vec<Action> {
+        if self.opening.is_some() {
+            return self.open(world, fault());
+        }
+        let step = world.steps();
+        let Some(i) = self.plans.iter().position(|plan| plan.is_due(world)) else { return Vec::new() };
+        let Plan { victim: at, how, age, copied, .. } = self.plans[i];
+        match how {
+            Loss::RolledBack(_) if !copied => {
+                self.plans[i].copied = true;
+                self.plans[i].at = step + age;
+                // It goes on in another life than the copy's.
+                vec![Action::Recover { at }, Action::Crash { at, fault: fault() }, Action::Copy { at }]
+            }
+            Loss::Lost | Loss::Damaged | Loss::RolledBack(_) => {
+                self.plans.swap_remove(i);
+                vec![Action::Lose { at, how }, Action::Crash { at, fault: fault() }]
+            }
+        }
+    }
+
+    /// The execution for which members form in two exchanges. Nobody of a majority hears the victim,
+    /// until it is wiped; it then hears of the others what they had said before that:
+    ///
+    /// ```text
+    /// A      hears B1, C1 ─ knows {A,B1,C}, and so does B1
+    /// B      tells B1 ──── wiped: B2 ── hears what A said first ── tells B2 ┐
+    /// C                                             (never heard of B1)   knows {A,B2,C}, as B2 does
+    /// ```
+    fn open(&mut self, world: &World, fault: Fault) -> Vec<Action> {
+        let Some(Opening { victim, blind, wiped }) = self.opening else { return Vec::new() };
+        if world.steps() == 0 {
+            return vec![Action::Links { shape: Shape::Unheard(victim.0, blind), forget: false }];
+        }
+        let formed = world.processes[victim.index()].disk.facts().formed;
+        match wiped {
+            None if formed && world.is_up(victim) || world.steps() > OPENING => {
+                let side = blind | 1 << victim.0;
+                let old = world.members().filter(|from| side >> from.0 & 1 == 0);
+                self.opening = Some(Opening { victim, blind, wiped: Some(world.steps()) });
+                let late = old.map(|from| Action::Late { from, to: victim, at: 0 });
+                late.chain([
+                    Action::Recover { at: victim },
+                    Action::Links { shape: Shape::Halves(side), forget: true },
+                    Action::Lose { at: victim, how: Loss::Lost },
+                    Action::Silence { at: victim },
+                    Action::Crash { at: victim, fault },
+                ])
+                .collect()
+            }
+            Some(at) if world.steps() > at + 2 * OPENING => {
+                self.opening = None;
+                Vec::new()
+            }
+            None | Some(_) => Vec::new(),
+        }
+    }
+}
+
+impl Plan {
+    fn is_due(&self, world: &World) -> bool {
+        let disk = &world.processes[self.victim.index()].disk;
+        let may = match self.how {
+            Loss::RolledBack(Part::Store) if self.copied => disk.copy_is_behind(),
+            Loss::RolledBack(Part::Directory) if self.copied => world.copy_is_outlived(self.victim),
+            Loss::Lost | Loss::Damaged | Loss::RolledBack(_) => true,
+        };
+        may && world.steps() >= self.at
+    }
+}
+
+/// Steps that a cluster has to form, before a member is wiped.
+const OPENING: u64 = 1000;
