@@ -45,6 +45,7 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         Mutant::EvictedSessionExecutes => (P::AtMostOnce, All, STEPS, 40),
         Mutant::FormAfterOneExchange => (P::Learners, Disk, FEW, 100),
         Mutant::WipedVotes => (P::Learners, Disk, STEPS, 40),
+        Mutant::CopyVotes => (P::Learners, Disk, STEPS, 40),
         Mutant::CandidacyOnNack => (P::Leader, All, FEW, 300),
         Mutant::HappyWithoutMajority => (P::Leader, All, FEW, 200),
         Mutant::ReadUnimposed => (P::RegisterAtomicity, All, STEPS, 100),

@@ -184,7 +184,8 @@ impl Members {
             return;
         }
         let earlier = boot.0 < known.0 || (boot.0 == known.0 && boot.1 != known.1);
-        if earlier && !self.config.mutants.on(Mutant::WipedVotes) {
+        let mutants = self.config.mutants;
+        if earlier && !mutants.on(Mutant::CopyVotes) && !mutants.on(Mutant::WipedVotes) {
             turn.send(to, &Membership::Amnesia { boot: boot.1, reason: Distrust::RolledBack });
             return;
         }

@@ -21,6 +21,7 @@ pub enum Mutant {
     EvictedSessionExecutes,
     FormAfterOneExchange,
     WipedVotes,
+    CopyVotes,
     CandidacyOnNack,
     HappyWithoutMajority,
     ReadUnimposed,
@@ -58,7 +59,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Mutant; 49] = [
+    pub const ALL: [Mutant; 50] = [
         Self::ResumeBallot,
         Self::StoreAdoptionApart,
         Self::SyncWithoutSession,
@@ -75,6 +76,7 @@ impl Mutant {
         Self::EvictedSessionExecutes,
         Self::FormAfterOneExchange,
         Self::WipedVotes,
+        Self::CopyVotes,
         Self::CandidacyOnNack,
         Self::HappyWithoutMajority,
         Self::ReadUnimposed,
@@ -129,6 +131,7 @@ impl Mutant {
             Self::EvictedSessionExecutes => "an evicted session executes again",
             Self::FormAfterOneExchange => "members form after one exchange",
             Self::WipedVotes => "a wiped replica votes",
+            Self::CopyVotes => "a data directory that was copied back votes",
             Self::CandidacyOnNack => "a Nack starts a candidacy",
             Self::HappyWithoutMajority => "a leader stays happy though a majority has promised away",
             Self::ReadUnimposed => "a register is read without imposing what was read",
