@@ -57,7 +57,18 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         | Mutant::StreamResumed
         | Mutant::OutboxForgotten
         | Mutant::DeliveredForgotten
-        | Mutant::OneReceiverSuffices => return None,
+        | Mutant::OneReceiverSuffices
+        | Mutant::LastProposalDecides
+        | Mutant::DecisionUnproposed
+        | Mutant::LateVoteFlips
+        | Mutant::CommitWithoutAll
+        | Mutant::TimeoutAfterOutcome
+        | Mutant::TimeoutOfAnother
+        | Mutant::OneAcknowledgesForAll
+        | Mutant::PositionOfRetained
+        | Mutant::PublishedAgain
+        | Mutant::FellOffSilently
+        | Mutant::CheckpointForgets => return None,
         Mutant::OwnCopyCountedTwice => (P::UniformAgreement, All, FEW, 300),
         Mutant::DeliveredWithoutMajority => (P::UniformAgreement, All, FEW, 300),
         Mutant::RelayedForgotten => (P::UniformAgreement, All, STEPS, 40),
@@ -102,7 +113,7 @@ fn each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> 
 fn each_mutant_is_found_by_the_monitor_of_its_sentence_and_nothing_without_one() {
     // The longest searches first, so that none is left over at the end.
     let mut trials: Vec<(Mutant, Trial)> =
-        Mutant::ALL.into_iter().filter_map(|m| Some((m, trial(m)?))).collect();
+        Mutant::ALL.iter().copied().filter_map(|m| Some((m, trial(m)?))).collect();
     trials.sort_by_key(|(_, trial)| std::cmp::Reverse(trial.seeds));
     let needed = each(&trials, |(mutant, trial)| {
         (0..trial.seeds).find(|seed| {

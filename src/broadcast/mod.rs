@@ -31,7 +31,7 @@ pub use deliveries::{Deliveries, Record};
 pub use filter::Filter;
 pub use message::{BroadcastMessage, Delivery, Guarantee, MAX_NAME, MessageId, Order, Relayed, Topic};
 pub use pair::{Either, Pair, PairLoader, Views, for_second};
-pub use publications::{Last, Publication, PublicationError, Publications, Publisher, Topic};
+pub use publications::{Last, Publication, PublicationError, Publications, Publisher};
 pub use reads::Reads;
 pub use redelivery::{Redelivered, Redelivery};
 pub use seen::Seen;

@@ -77,8 +77,8 @@ fn profile(text: &str) -> Result<Profile, String> {
 #[cfg(feature = "mutants")]
 fn mutant(text: &str) -> Result<crate::kernel::Mutant, String> {
     let all = crate::kernel::Mutant::ALL;
-    let names = || all.map(|m| format!("{m:?}")).join(", ");
-    all.into_iter().find(|m| format!("{m:?}") == text).ok_or_else(|| format!("there are: {}", names()))
+    let names = || all.iter().map(|m| format!("{m:?}")).collect::<Vec<_>>().join(", ");
+    all.iter().copied().find(|m| format!("{m:?}") == text).ok_or_else(|| format!("there are: {}", names()))
 }
 
 impl Sim {

@@ -69,7 +69,7 @@ pub(super) enum Part {
 }
 
 /// A copy of a data directory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Copy {
     image: Image,
     witness: u64,

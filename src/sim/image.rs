@@ -13,7 +13,7 @@ pub(super) struct Log {
 }
 
 impl Log {
-    fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         self.first + self.entries.len() as u64
     }
 }

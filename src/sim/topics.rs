@@ -1,14 +1,14 @@
 //! Clients of topics: some publish, and each process has a subscriber with acknowledged redelivery.
 
 use super::broadcasts::{Broadcasts, Number, payload};
-use super::clients::{Asked, Glimpse};
+use super::clients::{Asked, Glimpse, Life};
 use super::coverage::Coverage;
 use super::disk::SimDisk;
 use super::property::{Property, Verdict, ensure};
 use crate::broadcast::{
     AcknowledgeError, Context, Guarantee, PublishError, Record, Topic, TopicIndication, TopicRequest,
 };
-use crate::kernel::{Bounds, Incarnation, ProcessId, Ticks, Timing};
+use crate::kernel::{Bounds, ProcessId, Ticks, Timing};
 use crate::stack::{Event, RequestId};
 use fastrand::Rng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +24,7 @@ struct Waiting {
     request: RequestId,
     at: ProcessId,
     /// The life of it that was asked: its directory, and its incarnation.
-    life: (u64, Incarnation),
+    life: Life,
     number: Number,
 }
 
@@ -51,7 +51,7 @@ struct Subscriber {
     /// When it was delivered something last, in ticks of the process.
     last: Ticks,
     /// The life of the process that it asked last.
-    life: Option<(u64, Incarnation)>,
+    life: Option<Life>,
     fell: bool,
 }
 
