@@ -1,6 +1,8 @@
 //! 128 bits of what something shows of itself, by which states are told apart.
 
+use std::collections::HashMap;
 use std::fmt::{self, Debug, Write};
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Takes in text; equal texts that arrive in equal pieces give equal digests.
 struct Digest(u64, u64);
@@ -53,6 +55,37 @@ pub(super) fn of_bytes(bytes: &[u8]) -> u128 {
     let mut digest = Digest(SECOND, FIRST);
     digest.bytes(bytes);
     digest.finish()
+}
+
+/// The digest of numbers, which may be digests.
+pub(super) fn of_numbers(numbers: impl Iterator<Item = u128>) -> u128 {
+    let mut digest = Digest(FIRST, SECOND);
+    numbers.for_each(|n| {
+        digest.word(n as u64);
+        digest.word((n >> 64) as u64);
+    });
+    digest.finish()
+}
+
+/// Keyed by digests.
+pub(super) type Table<V> = HashMap<u128, V, BuildHasherDefault<Plain>>;
+
+/// A digest needs no further hashing.
+#[derive(Default)]
+pub(super) struct Plain(u64);
+
+impl Hasher for Plain {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|b| self.0 = self.0.rotate_left(8) ^ u64::from(*b));
+    }
+
+    fn write_u128(&mut self, n: u128) {
+        self.0 = n as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 #[cfg(test)]

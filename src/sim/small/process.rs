@@ -2,11 +2,12 @@
 //! between them.
 
 use super::scenario::{At, Scenario};
+use super::world::Flight;
 use crate::kernel::{
-    Config, Exposed, Held, Incarnation, Journal, Logged, Outgoing, ProcessId, Protocol, Release, Turn,
-    Undecodable, Upon,
+    Batch, Config, Exposed, Held, Incarnation, Journal, Logged, Opened, Outgoing, ProcessId, Protocol,
+    Release, Turn, Undecodable, Upon,
 };
-use crate::sim::disk::SimDisk;
+use crate::sim::disk::{Fault, SimDisk};
 use std::collections::VecDeque;
 use std::fmt;
 
@@ -41,10 +42,10 @@ pub(super) struct Alive<S: Scenario> {
     pub(super) indications: VecDeque<Exposed<Indication<S>>>,
 }
 
-/// Without its configuration, which never changes.
+/// Without the rest of its configuration, which never changes.
 impl<S: Scenario> fmt::Debug for Process<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (&self.disk, self.crashes, self.ticks, &self.alive).fmt(f)
+        (self.config.me, &self.disk, self.crashes, self.ticks, &self.alive).fmt(f)
     }
 }
 
@@ -91,6 +92,21 @@ impl<S: Scenario> Process<S> {
         Ok(())
     }
 
+    /// What was stored becomes durable, and is released; or it meets with a fault, and the process is
+    /// about to crash. Returns what was stored.
+    pub(super) fn sync(&mut self, fault: Option<Fault>) -> Option<Batch> {
+        let alive = self.alive.as_mut()?;
+        let commit = alive.journal.next_commit()?;
+        if let Some(fault) = fault {
+            self.disk.arm(fault);
+        }
+        if let Ok(synced) = commit.run(&mut self.disk) {
+            let release = alive.journal.synced(synced);
+            alive.release(release);
+        }
+        Some(commit.batch().clone())
+    }
+
     /// Loses everything but the disk.
     pub(super) fn crash(&mut self) {
         self.disk.crash();
@@ -108,7 +124,21 @@ impl<S: Scenario> Alive<S> {
         self.release(release);
     }
 
-    pub(super) fn release(&mut self, release: Release<Indication<S>>) {
+    /// The next frame leaves: it is in flight then, unless it is for the process itself.
+    pub(super) fn send(&mut self, me: ProcessId) -> Option<Flight> {
+        let Outgoing { to, frame } = self.frames.pop_front()?.into_inner();
+        let bytes = frame.bytes().clone();
+        if to != me {
+            return Some(Flight::new(me, to, self.inc, bytes));
+        }
+        // What a process says to itself is part of it: reliable and in order, until it crashes.
+        if let Ok(frame) = Opened::check(bytes) {
+            self.inbox.push_back(Upon::Frame { from: me, frame });
+        }
+        None
+    }
+
+    fn release(&mut self, release: Release<Indication<S>>) {
         self.frames.extend(release.frames);
         self.indications.extend(release.indications);
     }

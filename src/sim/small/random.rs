@@ -22,7 +22,7 @@ pub struct Run {
 }
 
 /// Steps under faults.
-const STEPS: u64 = 3_000;
+const STEPS: u64 = 4_000;
 /// Ticks of calm in which the layer above still asks, and those in which it waits.
 const PROBE: usize = 30;
 const REST: usize = 120;
@@ -93,17 +93,17 @@ impl Adversary {
         let mut each = |range: std::ops::Range<u32>| -> Vec<u32> {
             (0..processes).map(|_| rng.u32(range.clone())).collect()
         };
-        let (clock, disk, eager) = (each(1..6), each(2..20), each(5..30));
+        let (clock, disk, eager) = (each(20..160), each(60..600), each(200..800));
         Self {
             coverage: Coverage::default(),
             clock,
             disk,
             eager,
-            deliver: rng.u32(15..60),
-            ask: rng.u32(1..6),
-            crash: rng.u32(0..3),
-            recover: rng.u32(2..12),
-            reshape: rng.u32(0..2),
+            deliver: rng.u32(400..1600),
+            ask: rng.u32(20..200),
+            crash: [0, 1, 2, 5][rng.usize(..4)],
+            recover: rng.u32(20..200),
+            reshape: rng.u32(0..8),
             lost: rng.u8(..20),
             doubled: rng.u8(..15),
             damaged: rng.u8(..5),
@@ -119,7 +119,7 @@ impl Adversary {
         for p in world.members() {
             world.boot(p)?;
         }
-        world.allowed = self.rng.usize(4..40);
+        world.allowed = self.rng.usize(4..100);
         for _ in 0..STEPS {
             self.coverage.count(Class::Steps);
             self.step(world)?;
@@ -136,7 +136,7 @@ impl Adversary {
         let up: Vec<ProcessId> = world.members().filter(|p| world.is_up(*p)).collect();
         let down: Vec<ProcessId> = world.members().filter(|p| !world.is_up(*p)).collect();
         let mut choices = vec![
-            (self.deliver * u32::from(!world.flights.is_empty()), Action::Deliver),
+            (self.deliver * world.flights.len().min(3) as u32, Action::Deliver),
             (self.reshape, Action::Reshape),
         ];
         for p in up {
@@ -246,7 +246,7 @@ impl Adversary {
     }
 
     fn reshape<S: Scenario>(&mut self, world: &mut World<S>) {
-        if self.rng.u8(..3) == 0 {
+        if self.rng.u8(..4) == 0 {
             self.coverage.count(Class::Cuts);
             world.links.cut(&mut self.rng);
             world.say(|| "some links are cut".to_owned());
@@ -257,10 +257,6 @@ impl Adversary {
     }
 
     fn crash<S: Scenario>(&mut self, world: &mut World<S>, p: ProcessId) {
-        // Few crashes of many steps, and sometimes several in a row.
-        if self.rng.u8(..4) != 0 {
-            return;
-        }
         self.coverage.count(Class::Crashes);
         let leaving = world.process(p).alive.as_ref().is_some_and(|a| a.has_exposures());
         self.coverage.add(Class::CrashesExposing, u64::from(leaving));
@@ -285,7 +281,7 @@ impl Adversary {
 
     /// The disk gets on, or the process crashes meanwhile.
     fn sync<S: Scenario>(&mut self, world: &mut World<S>, p: ProcessId) -> Verdict {
-        if self.crash == 0 || self.rng.u8(..40) != 0 {
+        if self.crash == 0 || self.rng.u16(..500) > self.crash as u16 {
             self.coverage.count(Class::Commits);
             return world.sync(p, None);
         }

@@ -26,17 +26,18 @@ impl Scenario for Register {
             mutant: Mutant::ReadUnimposed,
             by: Property::RegisterAtomicity,
             seeds: 100,
-            within: Some(Size { processes: 3, requests: 3, crashes: 0, ticks: 0 }),
+            within: Some(Size { processes: 3, requests: 3, crashes: 0, ticks: 0, again: false }),
         },
         Trial {
             mutant: Mutant::WriteUnconsulted,
             by: Property::RegisterAtomicity,
             seeds: 20,
-            within: Some(Size { processes: 2, requests: 2, crashes: 0, ticks: 0 }),
+            within: Some(Size { processes: 3, requests: 2, crashes: 0, ticks: 0, again: false }),
         },
     ];
-    const CLOSED: Size = Size { processes: 2, requests: 2, crashes: 1, ticks: 1 };
-    const WIDE: Size = Size { processes: 3, requests: 2, crashes: 1, ticks: 1 };
+    const CLOSED: Size = Size { processes: 2, requests: 2, crashes: 1, ticks: 1, again: false };
+    const WIDE: Size = Size { processes: 3, requests: 2, crashes: 1, ticks: 1, again: false };
+    const HEARS_ITSELF_AT_ONCE: bool = true;
     type Process = Replica;
     type Monitor = Callers;
 }

@@ -19,6 +19,9 @@ pub(in crate::sim) trait Scenario: Clone + Debug + 'static {
     const CLOSED: Size;
     /// Wider bounds, within which as many are tried as there is time for.
     const WIDE: Size;
+    /// Whether, in all executions, what a process says to itself is heard before anything else is:
+    /// fewer states, where nothing depends on what comes between.
+    const HEARS_ITSELF_AT_ONCE: bool;
     /// The stack.
     type Process: Protocol<Request: Clone + Debug, Indication: Clone + Debug> + Clone + Debug;
     /// Who plays the layer above, and judges.
@@ -39,6 +42,8 @@ pub struct Size {
     pub crashes: usize,
     /// Ticks of each process, over all incarnations.
     pub ticks: usize,
+    /// Whether what was sent once may arrive any number of times, and not once at most.
+    pub again: bool,
 }
 
 /// A bug, and what must find it.

@@ -2,15 +2,15 @@
 
 use super::digest;
 use super::links::Links;
+use super::part::Part;
 use super::process::{Alive, Process, Request, members};
 use super::scenario::{At, Monitor, Scenario};
-use crate::kernel::{Bounds, Config, Incarnation, Mutants, Opened, Outgoing, ProcessId, Timing, Upon};
+use crate::kernel::{Bounds, Config, Incarnation, Mutants, Opened, ProcessId, Timing, Upon};
 use crate::sim::disk::Fault;
 use crate::sim::property::{Failure, Property, Verdict};
 use crate::sim::said::Said;
 use crate::sim::trace;
 use bytes::Bytes;
-use std::sync::Arc;
 
 /// A frame on its way.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,45 +20,28 @@ pub(super) struct Flight {
     /// The incarnation of the sender.
     pub(super) inc: Incarnation,
     pub(super) bytes: Bytes,
-    digest: u128,
+    pub(super) digest: u128,
+}
+
+impl Flight {
+    pub(super) fn new(from: ProcessId, to: ProcessId, inc: Incarnation, bytes: Bytes) -> Self {
+        let digest = digest::of_bytes(&[&[from.0, to.0], &bytes[..]].concat());
+        Self { from, to, inc, bytes, digest }
+    }
 }
 
 /// Everything that there is. What two states share they share in memory, too.
 #[derive(Clone)]
 pub(super) struct World<S: Scenario> {
-    processes: Vec<Part<Process<S>>>,
-    monitor: Part<S::Monitor>,
+    pub(super) processes: Vec<Part<Process<S>>>,
+    pub(super) monitor: Part<S::Monitor>,
     /// What is in flight, in the order in which it left.
     pub(super) flights: Vec<Flight>,
-    /// Whether what was sent once stays in flight for ever, so that nothing is sent twice.
-    pub(super) lasting: bool,
     /// Requests that there may be altogether.
     pub(super) allowed: usize,
     pub(super) links: Links,
     /// What happened, in words, where somebody wants to read it.
     pub(super) words: Option<Vec<String>>,
-}
-
-/// Part of a state, with its digest once it was asked for.
-#[derive(Clone)]
-struct Part<T> {
-    part: Arc<T>,
-    digest: Option<u128>,
-}
-
-impl<T: Clone + std::fmt::Debug> Part<T> {
-    fn new(part: T) -> Self {
-        Self { part: Arc::new(part), digest: None }
-    }
-
-    fn change(&mut self) -> &mut T {
-        self.digest = None;
-        Arc::make_mut(&mut self.part)
-    }
-
-    fn digest(&mut self) -> u128 {
-        *self.digest.get_or_insert_with(|| digest::of_shown(&self.part))
-    }
 }
 
 impl<S: Scenario> World<S> {
@@ -82,7 +65,6 @@ impl<S: Scenario> World<S> {
             processes: members(processes).map(|p| Part::new(Process::new(config(p)))).collect(),
             monitor: Part::new(S::Monitor::new(processes)),
             flights: Vec::new(),
-            lasting: false,
             allowed: 0,
             links,
             words: None,
@@ -94,23 +76,12 @@ impl<S: Scenario> World<S> {
     }
 
     pub(super) fn process(&self, p: ProcessId) -> &Process<S> {
-        &self.processes[p.index()].part
+        &self.processes[p.index()]
     }
 
     /// Whether a process is up.
     pub(super) fn is_up(&self, p: ProcessId) -> bool {
         self.process(p).alive.is_some()
-    }
-
-    /// The processes, to be told apart from those of another state.
-    pub(super) fn digest(&mut self) -> u128 {
-        let flights = self.flights.iter().fold(0u128, |sum, f| sum.wrapping_add(f.digest));
-        let counters = [flights as u64, (flights >> 64) as u64, self.allowed as u64];
-        let mut all = Vec::with_capacity(16 * (self.processes.len() + 3));
-        counters.iter().for_each(|n| all.extend(n.to_le_bytes()));
-        self.processes.iter_mut().for_each(|p| all.extend(p.digest().to_le_bytes()));
-        all.extend(self.monitor.digest().to_le_bytes());
-        digest::of_bytes(&all)
     }
 
     pub(super) fn say(&mut self, text: impl FnOnce() -> String) {
@@ -146,7 +117,7 @@ impl<S: Scenario> World<S> {
     pub(super) fn asks(&self, p: ProcessId) -> Vec<Request<S>> {
         match self.process(p).at() {
             None => Vec::new(),
-            Some(at) => self.monitor.part.asks(at, self.allowed),
+            Some(at) => self.monitor.asks(at, self.allowed),
         }
     }
 
@@ -206,48 +177,28 @@ impl<S: Scenario> World<S> {
     /// crashes.
     pub(super) fn sync(&mut self, p: ProcessId, fault: Option<Fault>) -> Verdict {
         let process = self.processes[p.index()].change();
-        let Some(commit) = process.alive.as_mut().and_then(|a| a.journal.next_commit()) else {
-            return Ok(());
-        };
-        if let Some(fault) = fault {
-            process.disk.arm(fault);
-        }
-        let done = commit.run(&mut process.disk);
+        let Some(batch) = process.sync(fault) else { return Ok(()) };
         if let Some(at) = process.at() {
             self.monitor.change().stored(at)?;
         }
-        match (done, &mut process.alive) {
-            (Ok(synced), Some(alive)) => {
-                let release = alive.journal.synced(synced);
-                alive.release(release);
-                self.say(|| format!("{p} stored  {}", trace::words(commit.batch())));
-            }
-            (Ok(_), None) | (Err(_), _) => {
-                self.say(|| format!("{p} was storing  {}", trace::words(commit.batch())));
-                self.crash(p);
-            }
+        self.say(|| {
+            format!(
+                "{p} {}  {}",
+                if fault.is_some() { "was storing" } else { "stored" },
+                trace::words(&batch)
+            )
+        });
+        if fault.is_some() {
+            self.crash(p);
         }
         Ok(())
     }
 
     /// The next frame leaves a process.
     pub(super) fn send(&mut self, p: ProcessId) {
-        let Some(alive) = &mut self.processes[p.index()].change().alive else { return };
-        let Some(exposed) = alive.frames.pop_front() else { return };
-        let Outgoing { to, frame } = exposed.into_inner();
-        let bytes = frame.bytes().clone();
-        if to == p {
-            // What a process says to itself is part of it: reliable and in order, until it crashes.
-            if let Ok(frame) = Opened::check(bytes) {
-                alive.inbox.push_back(Upon::Frame { from: p, frame });
-            }
-            return;
+        if let Some(alive) = &mut self.processes[p.index()].change().alive {
+            self.flights.extend(alive.send(p));
         }
-        let digest = digest::of_bytes(&[&[p.0, to.0], &bytes[..]].concat());
-        if self.lasting && self.flights.iter().any(|f| f.digest == digest) {
-            return;
-        }
-        self.flights.push(Flight { from: p, to, inc: alive.inc, bytes, digest });
     }
 
     /// The next indication leaves a process.
@@ -313,8 +264,8 @@ impl<S: Scenario> World<S> {
 
     /// Whether everything that had to happen has.
     pub(super) fn judge(&self) -> Verdict {
-        let up: Vec<At<'_>> = self.processes.iter().filter_map(|p| p.part.at()).collect();
-        self.monitor.part.finally(&self.links, &up)
+        let up: Vec<At<'_>> = self.processes.iter().filter_map(|p| p.at()).collect();
+        self.monitor.finally(&self.links, &up)
     }
 }
 
