@@ -54,10 +54,13 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         | Mutant::GapSkipped
         | Mutant::GapAcknowledged
         | Mutant::RepeatDelivered
-        | Mutant::StreamResumed
+        | Mutant::StaleStream
         | Mutant::OutboxForgotten
         | Mutant::DeliveredForgotten
         | Mutant::OneReceiverSuffices
+        | Mutant::FrameUnchecked
+        | Mutant::FramesMultiply
+        | Mutant::OneLeftOut
         | Mutant::LastProposalDecides
         | Mutant::DecisionUnproposed
         | Mutant::LateVoteFlips

@@ -23,7 +23,9 @@
 //! **Durable first, on recovery, bounds** of the logged one: those of [`LoggedPerfect`]. A message
 //! is one entry of the outbox, however many processes there are.
 
-use crate::kernel::{Config, Incarnation, Message, Opened, ProcessId, ProcessSet, Stored, Turn, Undecodable};
+use crate::kernel::{
+    Config, Incarnation, Message, Mutant, Opened, ProcessId, ProcessSet, Stored, Turn, Undecodable,
+};
 use crate::links::{Delivered, FairLoss, LinkMessage, LoggedPerfect, Mark, Refused};
 use bytes::Bytes;
 
@@ -37,7 +39,8 @@ pub struct BestEffort<M> {
 impl<M: Message> BestEffort<M> {
     /// To all members, this process included.
     pub fn start(config: &Config) -> Self {
-        Self { links: FairLoss::default(), members: config.members().collect() }
+        let one = usize::from(config.mutants.on(Mutant::OneLeftOut));
+        Self { links: FairLoss::default(), members: config.members().skip(one).collect() }
     }
 
     /// Sends a message to everybody, once.
@@ -52,7 +55,7 @@ impl<M: Message> BestEffort<M> {
 }
 
 /// Logged best-effort broadcast.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LoggedBestEffort {
     links: LoggedPerfect,
     members: ProcessSet,

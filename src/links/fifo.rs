@@ -84,7 +84,7 @@ impl Fifo {
             None => Heard::default(),
             Some(Taken::Acknowledged(taken)) => Heard { delivered: Vec::new(), taken },
             // Of an earlier life of the sender: nobody waits for it, or for an acknowledgement.
-            Some(Taken::Packet(packet)) if packet.inc < self.streams[from.index()].inc => Heard::default(),
+            Some(Taken::Packet(packet)) if self.is_stale(from, packet.inc) => Heard::default(),
             Some(Taken::Packet(packet)) => {
                 self.park(from, packet);
                 Heard { delivered: self.take(from, turn), taken: 0 }
@@ -110,23 +110,22 @@ impl Fifo {
         self.stubborn.tick(turn);
     }
 
+    fn is_stale(&self, from: ProcessId, inc: Incarnation) -> bool {
+        inc < self.streams[from.index()].inc && !self.config.mutants.on(Mutant::StaleStream)
+    }
+
     /// Puts a message where it belongs in its stream, unless it is there or was delivered.
     fn park(&mut self, from: ProcessId, packet: Packet) {
         let Packet { inc, low, number, message } = packet;
         let mutants = self.config.mutants;
         let stream = &mut self.streams[from.index()];
         if inc > stream.inc {
-            let resumed = stream.inc != 0 && mutants.on(Mutant::StreamResumed);
-            let next = if resumed { stream.next } else { low };
-            *stream = Stream { inc, next, parked: BTreeMap::new() };
+            *stream = Stream { inc, next: low, parked: BTreeMap::new() };
         }
         // An earlier life of this process has acknowledged it.
         if low > stream.next {
             stream.next = low;
             stream.parked = stream.parked.split_off(&low);
-        }
-        if mutants.on(Mutant::GapSkipped) && number > stream.next {
-            stream.next = number;
         }
         if mutants.on(Mutant::RepeatDelivered) && number < stream.next {
             stream.next = number;
@@ -142,6 +141,10 @@ impl Fifo {
     fn take(&mut self, from: ProcessId, turn: &mut Turn) -> Vec<Bytes> {
         let stream = &mut self.streams[from.index()];
         let mut delivered = Vec::new();
+        let gap = !stream.parked.contains_key(&stream.next);
+        if gap && !self.held && self.config.mutants.on(Mutant::GapSkipped) {
+            delivered.extend(std::mem::take(&mut stream.parked).into_values());
+        }
         while !self.held
             && let Some(message) = stream.parked.remove(&stream.next)
         {

@@ -104,7 +104,7 @@ impl Progress {
 }
 
 /// The logged perfect links of one process.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LoggedPerfect {
     config: Config,
     inc: Incarnation,

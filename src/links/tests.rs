@@ -90,11 +90,14 @@ impl Tried for LoggedPerfect {
     }
 }
 
+/// A process that is up: what is tried, and its journal.
+type Host<L> = (L, Journal<(ProcessId, Bytes)>);
+
 /// Processes that are up, or not, and the frames between them.
 pub(crate) struct System<L> {
     config: Vec<Config>,
     disks: Vec<Memory>,
-    up: Vec<Option<(L, Journal<(ProcessId, Bytes)>)>>,
+    up: Vec<Option<Host<L>>>,
     lives: Vec<Incarnation>,
     frames: VecDeque<(ProcessId, Outgoing)>,
     delivered: Vec<(ProcessId, ProcessId, String)>,

@@ -41,6 +41,14 @@ pub enum Property {
     RegisterAtomicity,
     /// Every operation on a register of a process that stays up returns.
     RegisterTermination,
+    /// What is sent again and again is delivered again and again.
+    FairLoss,
+    /// What is sent a finite number of times is delivered a finite number of times.
+    FiniteDuplication,
+    /// What is sent over a stubborn link is delivered again and again, until it is acknowledged.
+    StubbornDelivery,
+    /// What is sent over a link, or confirmed, is delivered where sender and receiver are correct.
+    ReliableDelivery,
     /// What a process publishes, and is confirmed, is delivered by it and by every other.
     Validity,
     /// No message is delivered twice, in any life of a process.
@@ -90,6 +98,10 @@ impl fmt::Display for Property {
             Self::Progress => "progress",
             Self::RegisterAtomicity => "register atomicity",
             Self::RegisterTermination => "register termination",
+            Self::FairLoss => "fair loss",
+            Self::FiniteDuplication => "finite duplication",
+            Self::StubbornDelivery => "stubborn delivery",
+            Self::ReliableDelivery => "reliable delivery",
             Self::Validity => "validity",
             Self::NoDuplication => "no duplication",
             Self::UniformAgreement => "uniform agreement",

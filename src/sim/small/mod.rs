@@ -31,13 +31,18 @@
 mod coverage;
 mod digest;
 mod explorer;
+mod fifo_link;
 mod links;
+mod logged_links;
+mod lossy;
+mod mail;
 mod part;
 mod process;
 mod random;
 mod reaction;
 mod register;
 mod scenario;
+mod stubborn;
 mod world;
 
 pub use self::coverage::{Class, Coverage};
@@ -67,7 +72,14 @@ pub struct Module {
 }
 
 /// Every scenario.
-pub const MODULES: &[Module] = &[Module::of::<register::Register>()];
+pub const MODULES: &[Module] = &[
+    Module::of::<register::Register>(),
+    Module::of::<lossy::Lossy>(),
+    Module::of::<stubborn::StubbornLinks>(),
+    Module::of::<fifo_link::FifoLinks>(),
+    Module::of::<logged_links::LoggedLinks>(),
+    Module::of::<logged_links::LoggedBroadcast>(),
+];
 
 impl Module {
     const fn of<S: Scenario>() -> Self {

@@ -4,7 +4,7 @@ use super::coverage::{Class, Coverage};
 use super::links::Links;
 use super::scenario::Scenario;
 use super::world::World;
-use crate::kernel::{Mutants, Opened, ProcessId, Timing, Upon};
+use crate::kernel::{Mutant, Mutants, Opened, ProcessId, Timing, Upon};
 use crate::sim::disk::Fault;
 use crate::sim::property::{Failure, Property, Verdict};
 use crate::sim::{Violation, said_in_panic};
@@ -211,7 +211,7 @@ impl Adversary {
             place = any;
         }
         let Some(place) = place else { return };
-        let again = self.rng.u8(..100) < self.doubled;
+        let again = self.rng.u8(..100) < self.doubled || world.mutants().on(Mutant::FramesMultiply);
         self.coverage.add(Class::Duplicated, u64::from(again));
         let flight = world.take(place, again);
         let (from, to) = (flight.from, flight.to);
@@ -221,7 +221,7 @@ impl Adversary {
             return;
         }
         let bytes = if self.rng.u8(..100) < self.damaged { self.damage(&flight.bytes) } else { flight.bytes };
-        match Opened::check(bytes.clone()) {
+        match Opened::check_with(bytes.clone(), world.mutants()) {
             Ok(frame) => {
                 self.coverage.count(Class::Delivered);
                 self.coverage.add(

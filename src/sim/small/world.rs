@@ -79,6 +79,11 @@ impl<S: Scenario> World<S> {
         &self.processes[p.index()]
     }
 
+    /// The bug that everybody has.
+    pub(super) fn mutants(&self) -> Mutants {
+        self.process(ProcessId(0)).config.mutants
+    }
+
     /// Whether a process is up.
     pub(super) fn is_up(&self, p: ProcessId) -> bool {
         self.process(p).alive.is_some()
