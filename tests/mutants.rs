@@ -43,7 +43,7 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         Mutant::ServeAtOnce => (P::ClientHistory, All, STEPS, 20),
         Mutant::ForwardUnfiltered => (P::AtMostOnce, All, STEPS, 40),
         Mutant::EvictedSessionExecutes => (P::AtMostOnce, All, STEPS, 40),
-        Mutant::FormAfterOneExchange => (P::Learners, Disk, FEW, 100),
+        Mutant::FormAfterOneExchange => (P::Learners, All, FEW, 100),
         Mutant::WipedVotes => (P::Learners, Disk, STEPS, 40),
         Mutant::CopyVotes => (P::Learners, Disk, STEPS, 40),
         Mutant::CandidacyOnNack => (P::Leader, All, FEW, 300),

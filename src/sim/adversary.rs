@@ -5,7 +5,6 @@
 //! that crashes at each boot, a link that flaps, a disk that loses its memory (`losses.rs`), and how a
 //! run ends (`ending.rs`).
 
-use super::Options;
 use super::action::{Action, Haste, Shape, Step};
 use super::choices::crash_fault;
 use super::coverage::Coverage;
@@ -13,6 +12,7 @@ use super::ending::Ending;
 use super::losses::Losses;
 use super::weights::{Character, Weights};
 use super::world::World;
+use super::{Options, Profile};
 use crate::kernel::{Mutant, ProcessId};
 use crate::stack::Role;
 use fastrand::Rng;
@@ -22,6 +22,7 @@ use fastrand::Rng;
 pub(super) struct Adversary {
     pub(super) rng: Rng,
     pub(super) processes: usize,
+    profile: Profile,
     character: Character,
     pub(super) weights: Weights,
     /// The step at which the next phase begins.
@@ -57,7 +58,7 @@ impl Adversary {
             partitions: rng.u8(..4) != 0 && profile.has_partitions(),
             lasting: rng.u8(..3) == 0,
             ambushes: rng.bool() && profile.has_crashes(),
-            disks: rng.bool() && profile.has_disks(),
+            disks: (rng.bool() || profile == Profile::Disk) && profile.has_disks(),
             skew: rng.bool() && profile.has_crashes(),
             lies: options.mutants.on(Mutant::LyingSync),
         };
@@ -66,6 +67,7 @@ impl Adversary {
         Self {
             rng,
             processes,
+            profile,
             character,
             weights: if opens { Weights::calm(processes) } else { Weights::default() },
             phase_ends: 0,
@@ -212,7 +214,7 @@ impl Adversary {
     /// How the run ends.
     pub(super) fn ending(&mut self, world: &World) -> Ending {
         let n = self.processes as u8;
-        if !world.wiped.is_empty() || n <= 2 {
+        if !self.profile.has_partitions() || !world.wiped.is_empty() || n <= 2 {
             // A hub that counts in no majority leaves the rim without one.
             return Ending::AsItIs(Shape::Whole);
         }
@@ -224,7 +226,7 @@ impl Adversary {
                 let hub = self.who(|p| Some(p) != leader).unwrap_or_default();
                 Ending::AsItIs(Shape::Star(hub.0))
             }
-            4 => Ending::Left,
+            4 if self.profile.has_crashes() => Ending::Left,
             5 => Ending::Rivals,
             _ => Ending::AsItIs(Shape::Whole),
         }

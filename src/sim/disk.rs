@@ -28,6 +28,7 @@ use crate::kernel::{
     Batch, Disk, DiskError, Incarnation, LogId, ProcessId, Row, RowKey, Rows, Stored, StoredLog,
 };
 use bytes::Bytes;
+use std::fmt;
 
 /// What befalls the next commit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,24 +70,34 @@ pub(super) enum Part {
 }
 
 /// A copy of a data directory.
-#[derive(Clone, Debug)]
-struct Copy {
+#[derive(Clone)]
+struct Backup {
     image: Image,
+    commits: u64,
     witness: u64,
 }
 
 /// A disk in memory: the image that the operating system shows, and, only while a lying sync keeps
 /// them apart, the image that would survive a crash.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Default)]
 pub(super) struct SimDisk {
     image: Image,
     survivor: Option<Box<Image>>,
+    /// The number of the last commit that would survive a crash.
+    commits: u64,
     /// The number of the last commit that the witness knows.
     witness: u64,
-    copy: Option<Box<Copy>>,
+    copy: Option<Box<Backup>>,
     damaged: bool,
     fault: Option<Fault>,
     failed: bool,
+}
+
+/// What it holds and what befalls it. How many commits that took tells no two executions apart.
+impl fmt::Debug for SimDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (&self.image, &self.survivor, self.fault, self.failed).fmt(f)
+    }
 }
 
 impl SimDisk {
@@ -107,7 +118,7 @@ impl SimDisk {
     /// Makes a copy of the directory as it would survive a crash now.
     pub(super) fn make_copy(&mut self) {
         let image = self.survivor.as_deref().unwrap_or(&self.image).clone();
-        self.copy = Some(Box::new(Copy { image, witness: self.witness }));
+        self.copy = Some(Box::new(Backup { image, commits: self.commits, witness: self.witness }));
     }
 
     /// What the copy holds, as far as the protocol speaks of it.
@@ -117,7 +128,7 @@ impl SimDisk {
 
     /// Whether the store would be behind its witness if the copy were put back.
     pub(super) fn copy_is_behind(&self) -> bool {
-        self.copy.as_ref().is_some_and(|copy| copy.image.number < self.witness)
+        self.copy.as_ref().is_some_and(|copy| copy.commits < self.witness)
     }
 
     /// The incarnation in which another process was seen last, by what would survive a crash now.
@@ -136,6 +147,7 @@ impl SimDisk {
             Loss::RolledBack(part) => {
                 let Some(copy) = self.copy.take() else { return };
                 self.image = copy.image;
+                self.commits = copy.commits;
                 if part == Part::Directory {
                     self.witness = copy.witness;
                 }
@@ -145,7 +157,7 @@ impl SimDisk {
 
     /// Whether the store can be read, and is not behind its witness.
     pub(super) fn is_sound(&self) -> bool {
-        !self.damaged && self.image.number >= self.witness
+        !self.damaged && self.commits >= self.witness
     }
 
     /// What a process finds when it recovers.
@@ -206,11 +218,12 @@ impl Disk for SimDisk {
         };
         if survives {
             self.image.apply(batch);
+            self.commits += 1;
             self.survivor = None;
         }
         match error {
             None => {
-                self.witness = self.image.number - u64::from(!batch.is_vote());
+                self.witness = self.commits - u64::from(!batch.is_vote());
                 Ok(())
             }
             Some(error) => {
@@ -334,7 +347,7 @@ mod tests {
         disk.arm(Fault::FailedSync { survives: true });
         disk.commit(&vote(3)).unwrap_err();
         disk.crash();
-        assert_eq!((disk.witness, disk.image.number, disk.is_sound()), (4, 5, true));
+        assert_eq!((disk.witness, disk.commits, disk.is_sound()), (4, 5, true));
     }
 
     #[test]

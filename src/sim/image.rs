@@ -25,14 +25,11 @@ pub(super) struct Image {
     pub(super) logs: BTreeMap<LogId, Log>,
     pub(super) rows: BTreeMap<RowKey, Bytes>,
     pub(super) facts: Facts,
-    /// The number of the last commit.
-    pub(super) number: u64,
 }
 
 impl Image {
     /// Takes in a commit.
     pub(super) fn apply(&mut self, batch: &Batch) {
-        self.number += 1;
         for store in batch.stores() {
             match store {
                 Store::Put { var, value } => {

@@ -56,7 +56,7 @@ impl Losses {
         if !happens || minority == 0 {
             return Self { plans: Vec::new(), opening: None };
         }
-        if rng.u8(..4) == 0 {
+        if options.profile.has_partitions() && rng.u8(..4) == 0 {
             let victim = rng.usize(..processes);
             let others = (1..processes / 2 + 1).map(|i| 1 << ((victim + i) % processes));
             let blind = others.sum();

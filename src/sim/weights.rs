@@ -134,7 +134,7 @@ impl Weights {
                 }
             }
             if c.disks {
-                w.disk_fault = log(32);
+                w.disk_fault = log(128);
                 w.stall = log(4) / 2;
                 w.tear = log(4) / 2;
             }
