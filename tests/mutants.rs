@@ -46,6 +46,8 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         Mutant::FormAfterOneExchange => (P::Learners, All, FEW, 100),
         Mutant::WipedVotes => (P::Learners, Disk, STEPS, 40),
         Mutant::CopyVotes => (P::Learners, Disk, STEPS, 40),
+        // A copy must boot more often than its records are ahead of it, and nobody must hear of that.
+        Mutant::BootAnew => (P::Learners, Disk, STEPS, 200),
         Mutant::CandidacyOnNack => (P::Leader, All, FEW, 300),
         Mutant::HappyWithoutMajority => (P::Leader, All, FEW, 200),
         Mutant::ReadUnimposed => (P::RegisterAtomicity, All, STEPS, 100),

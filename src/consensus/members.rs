@@ -15,9 +15,27 @@ use super::messages::{Distrust, Membership};
 use crate::kernel::{
     Config, Incarnation, Logged, Mutant, ProcessId, ProcessSet, Stored, Ticks, Turn, Undecodable,
 };
+use serde::{Deserialize, Serialize};
 
 /// The last boot of a peer that was recorded: its incarnation, and the number drawn at it.
 type Recorded = (Incarnation, u64);
+
+/// The boot that a process tells. One that nobody is known to have recorded is told again after the
+/// next: with a number of its own at each boot, a copy that nobody hears would overtake the records.
+///
+/// ```text
+/// B      boots as 15, copied, as 16 ─ A and C record 16 ─ the copy is put back
+/// copy   boots as 16, unheard, crashes, boots as 17 ─ above 16: A and C would count its votes
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+struct Boot {
+    /// Its incarnation.
+    inc: Incarnation,
+    /// The number drawn at it.
+    number: u64,
+    /// Whether a member has recorded it.
+    recorded: bool,
+}
 
 /// Membership as one process sees it.
 ///
@@ -33,6 +51,7 @@ pub struct Members {
     /// promises may still be in flight, so that catching up is not enough.
     distrust: Logged<Option<Distrust>>,
     recorded: Logged<Vec<Recorded>>,
+    boot: Logged<Boot>,
     /// Disks that were told, before the set is stored.
     heard: Vec<Option<u64>>,
     /// Who told the same set.
@@ -62,6 +81,7 @@ impl Members {
             formed: Logged::recover("members/formed", stored, false)?,
             distrust: Logged::recover("members/distrust", stored, None)?,
             recorded: Logged::recover("members/recorded", stored, vec![(0, 0); n])?,
+            boot: Logged::recover("members/boot", stored, Boot::default())?,
             heard,
             same: ProcessSet::default(),
             acks: ProcessSet::default(),
@@ -70,6 +90,11 @@ impl Members {
             warned: ProcessSet::default(),
             config,
         };
+        let fresh = members.boot.inc == 0 || members.config.mutants.on(Mutant::BootAnew);
+        if fresh || members.boot.recorded {
+            let number = members.config.boot;
+            members.boot.set(Boot { inc, number, recorded: false }, turn);
+        }
         if members.config.damaged {
             members.forget(Distrust::Damaged, turn);
         }
@@ -136,8 +161,8 @@ impl Members {
             &Membership::Hello {
                 configuration: self.config.configuration,
                 disk: self.config.disk,
-                inc: self.inc,
-                boot: self.config.boot,
+                inc: self.boot.inc,
+                boot: self.boot.number,
                 set: self.set.to_vec(),
                 ask,
                 ack,
@@ -158,8 +183,9 @@ impl Members {
                 }
                 self.upon_set(from, &set, turn);
                 self.upon_disk(from, disk, turn);
-                if ack == Some(self.config.boot) {
+                if ack == Some(self.boot.number) && !self.strangers.contains(from) {
                     self.acks.insert(from);
+                    self.boot.set(Boot { recorded: true, ..*self.boot }, turn);
                 }
                 self.settle(turn);
                 if ask {
@@ -167,7 +193,7 @@ impl Members {
                 }
             }
             Membership::Amnesia { boot, reason } => {
-                if boot == self.config.boot {
+                if boot == self.boot.number {
                     self.forget(reason, turn);
                 }
             }
@@ -267,5 +293,132 @@ impl Members {
             self.warned.insert(peer);
             tracing::warn!(process = %self.config.me, %peer, "{what}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{Batch, Bounds, Disk, DiskError, Journal, Mutants, Opened, Release, Store, Timing};
+
+    /// What outlives a process: its incarnation and its variables.
+    #[derive(Clone, Default)]
+    struct Directory {
+        inc: Incarnation,
+        stored: Stored,
+    }
+
+    struct Replica {
+        directory: Directory,
+        members: Members,
+        journal: Journal<()>,
+        sent: Vec<(ProcessId, Membership)>,
+    }
+
+    impl Disk for Directory {
+        fn commit(&mut self, batch: &Batch) -> Result<(), DiskError> {
+            for store in batch.stores() {
+                if let Store::Put { var, value } = store {
+                    self.stored.vars.insert(var.clone(), value.clone());
+                }
+            }
+            Ok(())
+        }
+    }
+
+    impl Replica {
+        fn boot(me: u8, mut directory: Directory, boot: u64) -> Self {
+            let config = Config {
+                me: ProcessId(me),
+                processes: 3,
+                configuration: 7,
+                disk: 100 + u64::from(me),
+                boot,
+                damaged: false,
+                timing: Timing::default(),
+                bounds: Bounds::default(),
+                mutants: Mutants::default(),
+            };
+            directory.inc += 1;
+            let mut journal = Journal::new(Mutants::default());
+            let (members, release) = journal
+                .turn(|turn, _| Members::start(config, directory.inc, &directory.stored, turn).unwrap());
+            let mut replica = Self { directory, members, journal, sent: Vec::new() };
+            replica.store(release);
+            replica
+        }
+
+        fn hear(&mut self, from: u8, message: Membership) {
+            let members = &mut self.members;
+            let ((), release) = self.journal.turn(|turn, _| members.upon(ProcessId(from), message, turn));
+            self.store(release);
+        }
+
+        fn store(&mut self, mut release: Release<()>) {
+            if let Some(commit) = self.journal.next_commit() {
+                let synced = commit.run(&mut self.directory).unwrap();
+                let Release { frames, indications } = self.journal.synced(synced);
+                release.frames.extend(frames);
+                release.indications.extend(indications);
+            }
+            for frame in release.frames {
+                let out = frame.into_inner();
+                let opened = Opened::check(out.frame.bytes().clone()).unwrap();
+                self.sent.push((out.to, opened.message().unwrap()));
+            }
+        }
+    }
+
+    /// Delivers everything, until nobody says anything any more.
+    fn talk(replicas: &mut [Replica]) {
+        while let Some(from) = replicas.iter().position(|r| !r.sent.is_empty()) {
+            for (to, message) in std::mem::take(&mut replicas[from].sent) {
+                replicas[to.index()].hear(from as u8, message);
+            }
+        }
+    }
+
+    /// Three members, the second of which was copied in its first life and is in its second.
+    fn copied() -> (Vec<Replica>, Directory) {
+        let mut replicas: Vec<Replica> =
+            (0..3).map(|me| Replica::boot(me, Directory::default(), 10 + u64::from(me))).collect();
+        talk(&mut replicas);
+        assert!(replicas.iter().all(|r| r.members.is_formed() && r.members.voters().len() == 3));
+        let copy = replicas[1].directory.clone();
+        replicas[1] = Replica::boot(1, copy.clone(), 21);
+        talk(&mut replicas);
+        assert_eq!(replicas[1].members.distrust(), None);
+        (replicas, copy)
+    }
+
+    #[test]
+    fn a_copy_that_is_put_back_is_recognised() {
+        let (mut replicas, copy) = copied();
+        replicas[1] = Replica::boot(1, copy, 31);
+        talk(&mut replicas);
+        assert_eq!(replicas[1].members.distrust(), Some(Distrust::RolledBack));
+        assert!(!replicas[1].members.voters().contains(ProcessId(1)));
+    }
+
+    #[test]
+    fn a_copy_that_boots_often_unheard_does_not_overtake_the_records() {
+        let (mut replicas, mut copy) = copied();
+        for boot in 31..35 {
+            copy = Replica::boot(1, copy, boot).directory;
+        }
+        replicas[1] = Replica::boot(1, copy, 35);
+        talk(&mut replicas);
+        assert_eq!(replicas[1].members.distrust(), Some(Distrust::RolledBack));
+    }
+
+    #[test]
+    fn a_replica_that_boots_often_unheard_still_counts() {
+        let (mut replicas, _) = copied();
+        for boot in 31..35 {
+            replicas[1] = Replica::boot(1, replicas[1].directory.clone(), boot);
+        }
+        talk(&mut replicas);
+        assert_eq!(replicas[1].members.distrust(), None);
+        assert_eq!(replicas[1].members.voters().len(), 3);
     }
 }

@@ -266,9 +266,10 @@ pub enum Membership {
         configuration: u64,
         /// The sender's disk.
         disk: u64,
-        /// Its incarnation.
+        /// The incarnation of the boot that it tells: its last, or the first one since then that nobody
+        /// has recorded.
         inc: Incarnation,
-        /// The number drawn at its boot.
+        /// The number drawn at that boot.
         boot: u64,
         /// The set of disks that it has stored, by process; empty before it knows all.
         set: Vec<u64>,
@@ -291,7 +292,7 @@ pub enum Membership {
 pub enum Distrust {
     /// Its disk is not the one that the cluster was formed with.
     OtherDisk,
-    /// Its incarnation is not above one that was heard before: its disk was rolled back.
+    /// A later boot of it has been recorded: its disk was rolled back.
     RolledBack,
     /// Its log is shorter than what it had acknowledged.
     Forgot,

@@ -8,6 +8,7 @@
 use super::action::{Action, Haste, Shape, Step};
 use super::choices::crash_fault;
 use super::coverage::Coverage;
+use super::disk::{Loss, Part};
 use super::ending::Ending;
 use super::losses::Losses;
 use super::weights::{Character, Weights};
@@ -156,6 +157,12 @@ impl Adversary {
         }
         let Self { losses, rng, .. } = self;
         self.agenda = losses.due(world, || crash_fault(rng));
+        // A copy that boots often, before anybody hears of it.
+        if let Some(Action::Lose { at, how: Loss::RolledBack(Part::Directory) }) = self.agenda.first()
+            && self.rng.bool()
+        {
+            self.crash_loop = Some((*at, 4));
+        }
         if self.agenda.is_empty() {
             self.ambush(world);
             self.go_on_looping(world);

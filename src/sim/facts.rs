@@ -10,6 +10,8 @@ use serde::de::DeserializeOwned;
 pub(super) struct Facts {
     /// Its incarnation.
     pub(super) inc: Incarnation,
+    /// The boot that it tells: an incarnation, the number drawn at it, and whether it was recorded.
+    pub(super) boot: (Incarnation, u64, bool),
     /// Its promise.
     pub(super) prom: Ballot,
     /// The ballot in which its log was last accepted.
@@ -34,6 +36,7 @@ impl Facts {
                     "log/prom" => self.prom = decode(value),
                     "log/acc" => self.acc = decode(value),
                     "log/decided" => self.decided = decode(value),
+                    "members/boot" => self.boot = decode(value),
                     "members/formed" => self.formed = decode(value),
                     _ => {}
                 },

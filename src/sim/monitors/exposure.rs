@@ -42,7 +42,9 @@ pub(super) fn said(p: ProcessId, inc: Incarnation, said: &Said, facts: &Facts) -
         Said::Heartbeat(Heartbeat::Reply { inc, ballot, prom, .. }) => {
             facts.inc == *inc && facts.prom >= *prom && facts.prom >= *ballot
         }
-        Said::Membership(Membership::Hello { inc, .. }) => facts.inc == *inc,
+        Said::Membership(Membership::Hello { inc, boot, .. }) => {
+            (facts.boot.0, facts.boot.1) == (*inc, *boot)
+        }
         Said::Membership(Membership::Amnesia { .. })
         | Said::Request(_)
         | Said::CatchUp(_)
