@@ -201,7 +201,9 @@ impl Adversary {
             return;
         }
         let fate = match self.rng.u8(..3) {
-            0 => Action::Links { shape: Shape::Halves(1 << at.0), forget: true },
+            0 if self.profile.has_partitions() => {
+                Action::Links { shape: Shape::Halves(1 << at.0), forget: true }
+            }
             _ => Action::Crash { at, fault: crash_fault(&mut self.rng) },
         };
         self.agenda.extend([fate, Action::Silence { at }]);
