@@ -73,7 +73,8 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         | Mutant::PositionOfRetained
         | Mutant::PublishedAgain
         | Mutant::FellOffSilently
-        | Mutant::CheckpointForgets => return None,
+        | Mutant::CheckpointForgets
+        | Mutant::CursorStoredApart => return None,
         Mutant::OwnCopyCountedTwice => (P::UniformAgreement, All, FEW, 300),
         Mutant::DeliveredWithoutMajority => (P::UniformAgreement, All, FEW, 300),
         Mutant::RelayedForgotten => (P::UniformAgreement, All, STEPS, 40),

@@ -39,6 +39,8 @@ const SCAN: usize = 1024;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Place {
     topic: Topic,
+    /// Where it began: nothing below was ever delivered to it.
+    from: u64,
     /// Everything of the topic below is stopped.
     low: u64,
     /// Stopped at or above `low`.
@@ -161,7 +163,7 @@ impl Redelivery {
         if low > deliveries.len() {
             return Err(SubscribeError::Ahead { position: low, end: deliveries.len() });
         }
-        let place = Place { topic, low, stopped: BTreeSet::new(), fell: None };
+        let place = Place { topic, from: low, low, stopped: BTreeSet::new(), fell: None };
         place.store(name, turn);
         self.subscribers.insert(name.to_owned(), Subscriber::new(place));
         Ok(low)
@@ -199,7 +201,7 @@ impl Redelivery {
         }
         // Stopped before: what is not kept any more is taken at its word.
         let other = deliveries.record(position).is_some_and(|r| !r.is_of(&known.place.topic));
-        if position >= known.next || other {
+        if position < known.place.from || position >= known.next || other {
             return Err(AcknowledgeError::NeverDelivered { subscriber: name.to_owned(), position });
         }
         Ok(())

@@ -73,6 +73,7 @@ mutants! {
     RelayedForgotten: "a recovered process does not offer again what it relayed",
     FifoGaps: "FIFO order leaves out a message that is missing",
     CausalContextIgnored: "causal order ignores the context of a message",
+    CursorStoredApart: "a cursor is stored apart from the effect",
     HintRestartsAtTheEnd: "the first hint after a recovery leaves out what was there before",
     TrimmedUnacknowledged: "the delivery log is trimmed though a subscriber has not acknowledged it",
     RedeliveredAfterStop: "an acknowledged delivery is delivered again after a recovery",

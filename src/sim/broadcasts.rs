@@ -4,8 +4,8 @@
 
 use super::disk::SimDisk;
 use super::property::{Property, Verdict, ensure};
-use crate::broadcast::{Delivery, Guarantee, Record, TopicIndication};
-use crate::kernel::{LogId, ProcessId};
+use crate::broadcast::{Delivery, Guarantee, Record, Relayed, Topic, TopicIndication};
+use crate::kernel::{LogId, ProcessId, ProcessSet};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +23,8 @@ struct Asked {
     seq: Option<u64>,
     /// Whether its publisher was told that it is published.
     confirmed: bool,
+    /// Who was seen to hold it durably.
+    holders: ProcessSet,
 }
 
 /// What one process was seen to deliver.
@@ -41,6 +43,11 @@ struct Seen {
     recovered: Option<(u64, u64)>,
     /// One past the last position told in this life.
     told: u64,
+    /// How much of its two logs was looked at.
+    relayed: u64,
+    stored: u64,
+    /// Whether its disk lost its memory: it counts nowhere.
+    forgot: bool,
 }
 
 /// The deliveries of all processes.
@@ -59,9 +66,20 @@ fn number(payload: &Bytes) -> Option<Number> {
     std::str::from_utf8(payload).ok()?.strip_prefix('m')?.parse().ok()
 }
 
+/// What the entries of a log hold, from one on.
+fn entries(disk: &SimDisk, log: LogId, from: u64, of: impl Fn(&Bytes) -> Option<Bytes>) -> Vec<Bytes> {
+    let (first, end) = disk.extent(log);
+    (first.max(from)..end).filter_map(|index| disk.entry(log, index).and_then(&of)).collect()
+}
+
 impl Broadcasts {
     pub(super) fn new(processes: usize) -> Self {
         Self { asked: Vec::new(), seen: vec![Seen::default(); processes] }
+    }
+
+    /// How many messages were asked to be published.
+    pub(super) fn len(&self) -> usize {
+        self.asked.len()
     }
 
     /// A process is asked to publish, by somebody who has seen a message and what caused it. Returns
@@ -77,7 +95,14 @@ impl Broadcasts {
                 past.insert(saw);
             }
         }
-        self.asked.push(Asked { at, guarantee, past, seq: None, confirmed: false });
+        self.asked.push(Asked {
+            at,
+            guarantee,
+            past,
+            seq: None,
+            confirmed: false,
+            holders: ProcessSet::default(),
+        });
         self.asked.len() - 1
     }
 
@@ -96,14 +121,36 @@ impl Broadcasts {
         seen.told = 0;
     }
 
-    /// The disk of a process lost its memory: what it delivers now, it delivers in another life.
-    pub(super) fn wiped(&mut self, p: ProcessId) {
-        self.seen[p.index()] = Seen::default();
+    /// The disk of a process lost its memory: what it delivers now, it delivers in another life. If
+    /// its cluster had formed, it counts nowhere.
+    pub(super) fn wiped(&mut self, p: ProcessId, formed: bool) {
+        self.seen[p.index()] = Seen { forgot: formed, ..Seen::default() };
     }
 
-    /// The record at a position, as it was told.
-    pub(super) fn record(&self, p: ProcessId, position: u64) -> Option<&Record> {
-        self.seen[p.index()].log.get(&position)
+    /// Something became durable at a process: messages that it relays, or has delivered, perhaps.
+    pub(super) fn stored(&mut self, p: ProcessId, disk: &SimDisk) {
+        let seen = &mut self.seen[p.index()];
+        let relayed = |e: &Bytes| postcard::from_bytes::<Relayed>(e).ok().map(|m| m.payload);
+        let delivered = |e: &Bytes| match postcard::from_bytes(e) {
+            Ok(Record::Delivery(delivery)) => Some(delivery.payload),
+            Ok(Record::Gap { .. }) | Err(_) => None,
+        };
+        let mut held = entries(disk, LogId::RELAYED, seen.relayed, relayed);
+        held.extend(entries(disk, LogId::DELIVERIES, seen.stored, delivered));
+        (seen.relayed, seen.stored) = (disk.extent(LogId::RELAYED).1, disk.extent(LogId::DELIVERIES).1);
+        if seen.forgot {
+            return;
+        }
+        for asked in held.iter().filter_map(number) {
+            if let Some(asked) = self.asked.get_mut(asked) {
+                asked.holders.insert(p);
+            }
+        }
+    }
+
+    /// Whether a position was told, and is of a topic.
+    pub(super) fn holds(&self, p: ProcessId, topic: Topic) -> impl Fn(u64) -> bool {
+        move |position| self.seen[p.index()].log.get(&position).is_some_and(|r| r.is_of(&topic))
     }
 
     /// A process tells something.
@@ -154,6 +201,7 @@ impl Broadcasts {
         let Some(number) = known else {
             return ensure(false, Property::NoCreation, || format!("{p} delivers {delivery:?}"));
         };
+        let processes = self.seen.len();
         let (id, asked) = (delivery.id, &mut self.asked[number]);
         let same = asked.at == id.origin
             && asked.guarantee == delivery.topic.guarantee
@@ -161,6 +209,12 @@ impl Broadcasts {
         ensure(same, Property::NoCreation, || {
             format!("{p} delivers m{number} as {id} of {}; {} was asked for it", delivery.topic, asked.at)
         })?;
+        if asked.guarantee != Guarantee::BestEffort {
+            // Were those who hold it never to come back, nobody else would deliver it any more.
+            ensure(2 * asked.holders.len() > processes, Property::UniformAgreement, || {
+                format!("{p} delivers m{number}, which is durable at {:?} alone", asked.holders)
+            })?;
+        }
         let before = self.seen[p.index()].delivered.insert(number, position);
         ensure(before.is_none(), Property::NoDuplication, || {
             format!("{p} delivers m{number} at position {position}, and at {before:?} before")

@@ -29,6 +29,7 @@ use crate::kernel::{
 };
 use bytes::Bytes;
 use std::fmt;
+use serde::de::DeserializeOwned;
 
 /// What befalls the next commit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -181,6 +182,12 @@ impl SimDisk {
     pub(super) fn extent(&self, id: LogId) -> (u64, u64) {
         let log = self.survivor.as_deref().unwrap_or(&self.image).logs.get(&id);
         log.map_or((0, 0), |log| (log.first, log.len()))
+    }
+
+    /// A variable that would survive a crash now.
+    pub(super) fn decoded<T: DeserializeOwned>(&self, var: &str) -> Option<T> {
+        let image = self.survivor.as_deref().unwrap_or(&self.image);
+        image.vars.get(var).and_then(|bytes| postcard::from_bytes(bytes).ok())
     }
 
     /// Every entry that would survive a crash now, from the first kept one on.

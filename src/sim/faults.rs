@@ -83,6 +83,7 @@ impl World {
             }
         }
         self.trace.fold(after.len);
+        self.topics.stored(p, &process.disk);
         if changed || result.is_ok() {
             let step = self.step;
             self.trace.note(step, || Note::Stored { at: p, batch: trace::words(commit.batch()) });
@@ -179,9 +180,10 @@ impl World {
             Loss::RolledBack(Part::Directory) => &mut self.coverage.rolled_back_directories,
         } += 1;
         let process = &mut self.processes[p.index()];
+        let formed = process.disk.facts().formed;
         self.monitors.wiped(p, process.disk.facts());
         self.effects.wiped(p);
-        self.topics.wiped(p);
+        self.topics.wiped(p, formed);
         process.lose(how);
         self.wiped.push(p);
     }

@@ -39,6 +39,7 @@ mod registers;
 mod said;
 mod service;
 pub mod small;
+mod subscriber;
 mod topics;
 mod trace;
 mod weights;

@@ -67,6 +67,8 @@ pub enum Property {
     StablePositions,
     /// Nothing is trimmed that is not acknowledged, while there is room; who falls off is told.
     KeptForCursor,
+    /// Effects of what is read are contiguous, and each happens at most once.
+    ContiguousEffects,
     /// No delivery follows its acknowledgement, and nothing else is acknowledged.
     Stop,
     /// What is not acknowledged is delivered again and again.
@@ -111,6 +113,7 @@ impl fmt::Display for Property {
             Self::CompleteHint => "complete hint",
             Self::StablePositions => "stable positions",
             Self::KeptForCursor => "kept for the cursor",
+            Self::ContiguousEffects => "contiguous effects",
             Self::Stop => "stop",
             Self::Recurrence => "recurrence",
             Self::BoundedPending => "bounded pending",

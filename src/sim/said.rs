@@ -1,5 +1,6 @@
 //! Frames as their modules read them, for monitors, and in the words of the protocol, for people.
 
+use crate::broadcast::{BroadcastMessage, Seen};
 use crate::consensus::{Accept, Heartbeat, Membership, Paxos};
 use crate::kernel::{Component, FrameError, Opened};
 use crate::register::RegisterMessage;
@@ -17,7 +18,7 @@ pub(super) enum Said {
     CatchUp(Opened),
     Register(RegisterMessage),
     Link(Opened),
-    Broadcast(Opened),
+    Broadcast(BroadcastMessage),
 }
 
 impl Said {
@@ -33,7 +34,7 @@ impl Said {
             Component::CatchUp => Self::CatchUp(opened),
             Component::Register => Self::Register(opened.message()?),
             Component::Link => Self::Link(opened),
-            Component::Broadcast => Self::Broadcast(opened),
+            Component::Broadcast => Self::Broadcast(opened.message()?),
         })
     }
 }
@@ -65,7 +66,7 @@ impl fmt::Display for Said {
             Self::CatchUp(o) => write!(f, "CatchUp(kind {})", o.kind()),
             Self::Register(m) => register(m, f),
             Self::Link(o) => write!(f, "Link(kind {})", o.kind()),
-            Self::Broadcast(o) => write!(f, "Broadcast(kind {})", o.kind()),
+            Self::Broadcast(m) => broadcast(m, f),
         }
     }
 }
@@ -82,6 +83,28 @@ fn register(m: &RegisterMessage, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         }
         RegisterMessage::Imposed { id } => write!(f, "Imposed(operation {id})"),
     }
+}
+
+fn broadcast(m: &BroadcastMessage, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match m {
+        BroadcastMessage::Relay { messages } => {
+            let names: Vec<String> = messages.iter().map(|m| m.id.to_string()).collect();
+            write!(f, "Relay({})", names.join(", "))
+        }
+        BroadcastMessage::Have { counts, rows, .. } => {
+            let rows: Vec<String> = rows.iter().map(|row| row_words(row)).collect();
+            write!(f, "Have({}{})", rows.join(" "), if *counts { "" } else { ", counts nowhere" })
+        }
+    }
+}
+
+/// What one process holds of each origin: a watermark, and what lies above it.
+fn row_words(row: &[Seen]) -> String {
+    let of = |seen: &Seen| match seen.end() == seen.low() {
+        true => seen.low().to_string(),
+        false => format!("{}+{}", seen.low(), seen.end() - seen.low()),
+    };
+    format!("[{}]", row.iter().map(of).collect::<Vec<_>>().join(" "))
 }
 
 fn paxos(p: &Paxos, f: &mut fmt::Formatter<'_>) -> fmt::Result {

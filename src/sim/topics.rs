@@ -5,13 +5,12 @@ use super::clients::{Asked, Glimpse, Life};
 use super::coverage::Coverage;
 use super::disk::SimDisk;
 use super::property::{Property, Verdict, ensure};
-use crate::broadcast::{
-    AcknowledgeError, Context, Guarantee, PublishError, Record, Topic, TopicIndication, TopicRequest,
-};
+use super::subscriber::Subscriber;
+use crate::broadcast::{Context, Guarantee, PublishError, Record, Topic, TopicIndication, TopicRequest};
 use crate::kernel::{Bounds, ProcessId, Ticks, Timing};
 use crate::stack::{Event, RequestId};
 use fastrand::Rng;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Requests of these clients are numbered from here on.
 const FIRST: RequestId = 1 << 40;
@@ -35,24 +34,20 @@ struct Publisher {
     saw: Option<(Number, Context)>,
 }
 
-/// The subscriber at one process.
-#[derive(Clone, Debug, Default)]
-struct Subscriber {
-    /// Where it began, once it is there.
-    from: Option<u64>,
-    /// What it was delivered last.
-    pending: BTreeSet<u64>,
-    /// Delivered at least once, and no acknowledgement under way: it must come again.
-    owed: BTreeSet<u64>,
-    /// Acknowledged, for good.
-    stopped: BTreeSet<u64>,
-    /// Acknowledgements under way.
-    stopping: BTreeMap<RequestId, u64>,
-    /// When it was delivered something last, in ticks of the process.
+/// The subscriber at one process, and when it was delivered something last.
+#[derive(Debug)]
+struct Reader {
+    subscriber: Subscriber,
+    /// In ticks of the process.
     last: Ticks,
     /// The life of the process that it asked last.
     life: Option<Life>,
-    fell: bool,
+}
+
+impl Reader {
+    fn new(at: ProcessId, bounds: &Bounds) -> Self {
+        Self { subscriber: Subscriber::new(at, bounds), last: 0, life: None }
+    }
 }
 
 /// All clients of topics.
@@ -60,7 +55,7 @@ struct Subscriber {
 pub(super) struct TopicClients {
     rng: Rng,
     publishers: Vec<Publisher>,
-    subscribers: Vec<Subscriber>,
+    readers: Vec<Reader>,
     judge: Broadcasts,
     next: RequestId,
     timing: Timing,
@@ -84,7 +79,7 @@ impl TopicClients {
         Self {
             rng,
             publishers: vec![Publisher::default(); publishers],
-            subscribers: vec![Subscriber::default(); processes],
+            readers: (0..processes as u8).map(|p| Reader::new(ProcessId(p), &bounds)).collect(),
             judge: Broadcasts::new(processes),
             next: FIRST,
             timing,
@@ -96,7 +91,7 @@ impl TopicClients {
 
     /// Publishers, and as many subscribers as there are processes.
     pub(super) fn len(&self) -> usize {
-        self.publishers.len() + self.subscribers.len()
+        self.publishers.len() + self.readers.len()
     }
 
     /// Nothing is published any more.
@@ -113,9 +108,13 @@ impl TopicClients {
         self.judge.booted(p, disk);
     }
 
-    pub(super) fn wiped(&mut self, p: ProcessId) {
-        self.judge.wiped(p);
-        self.subscribers[p.index()] = Subscriber::default();
+    pub(super) fn stored(&mut self, p: ProcessId, disk: &SimDisk) {
+        self.judge.stored(p, disk);
+    }
+
+    pub(super) fn wiped(&mut self, p: ProcessId, formed: bool) {
+        self.judge.wiped(p, formed);
+        self.readers[p.index()] = Reader::new(p, &self.bounds);
     }
 
     /// A client's turn.
@@ -170,24 +169,24 @@ impl TopicClients {
         let life = world.life(at)?;
         let request = self.request();
         let subscriber = SUBSCRIBER.to_owned();
-        let mine = &mut self.subscribers[at.index()];
-        if mine.life != Some(life) || mine.fell {
-            // It comes back, as somebody who does not know how far it had come.
-            mine.life = Some(life);
-            mine.fell = false;
-            mine.pending.clear();
-            mine.stopping.clear();
+        let reader = &mut self.readers[at.index()];
+        if reader.life != Some(life) || reader.subscriber.fell() {
+            if reader.life != Some(life) {
+                reader.subscriber.crashes();
+            }
+            reader.life = Some(life);
+            reader.subscriber.subscribes();
             let subscribe =
                 TopicRequest::Subscribe { request, subscriber, topic: subscribed(at), from: None };
             return Some((at, Event::Topics(subscribe)));
         }
+        let pending = reader.subscriber.pending();
         let position = match self.rng.u8(..8) {
-            0 => mine.pending.last().map_or(0, |last| last + 1 + self.rng.u64(..100)),
-            1..4 => *mine.pending.first()?,
-            _ => *mine.pending.iter().nth(self.rng.usize(..mine.pending.len().max(1)))?,
+            0 => pending.last().map_or(0, |last| last + 1 + self.rng.u64(..100)),
+            1..4 => *pending.first()?,
+            _ => *pending.iter().nth(self.rng.usize(..pending.len().max(1)))?,
         };
-        mine.stopping.insert(request, position);
-        mine.owed.remove(&position);
+        reader.subscriber.stops(request, position);
         Some((at, Event::Topics(TopicRequest::Acknowledge { request, subscriber, position })))
     }
 
@@ -235,105 +234,29 @@ impl TopicClients {
             TopicIndication::Delivered { first, records, kept } => {
                 coverage.deliveries += records.len() as u64;
                 coverage.gaps += records.iter().filter(|r| matches!(r, Record::Gap { .. })).count() as u64;
-                match first {
-                    0 => Ok(()),
-                    _ => self.kept(at, *kept, first + records.len() as u64),
-                }
+                self.readers[at.index()].subscriber.kept(*first, *kept, first + records.len() as u64)
             }
             TopicIndication::Subscribed { outcome, .. } => {
-                let mine = &mut self.subscribers[at.index()];
-                if let Ok(low) = outcome
-                    && mine.from.is_none_or(|from| *low > from)
-                {
-                    mine.from = Some(*low);
+                if outcome.is_ok() {
+                    self.readers[at.index()].subscriber.subscribed();
                 }
                 Ok(())
             }
             TopicIndication::Redelivered { outcome: Ok(positions), .. } => {
                 coverage.redeliveries += positions.len() as u64;
-                self.redelivered(at, positions, now)
+                let reader = &mut self.readers[at.index()];
+                reader.last = now;
+                reader.subscriber.delivered(positions, self.judge.holds(at, subscribed(at)))
             }
             TopicIndication::Redelivered { outcome: Err(fell), .. } => {
                 coverage.fell_off += 1;
-                let mine = &mut self.subscribers[at.index()];
-                mine.fell = true;
-                mine.owed.clear();
-                ensure(!mine.stopped.contains(&fell.position), Property::KeptForCursor, || {
-                    format!(
-                        "{at} says that its subscriber fell off at {}, which is acknowledged",
-                        fell.position
-                    )
-                })
+                self.readers[at.index()].subscriber.falls(*fell)
             }
-            TopicIndication::Acknowledged { request, outcome } => self.acknowledged(at, *request, outcome),
+            TopicIndication::Acknowledged { request, outcome } => {
+                let reader = &mut self.readers[at.index()];
+                reader.subscriber.stopped(*request, outcome, self.judge.holds(at, subscribed(at)))
+            }
             TopicIndication::Unsubscribed { .. } => Ok(()),
-        }
-    }
-
-    /// So much of the log is kept, which ends here.
-    fn kept(&self, at: ProcessId, kept: u64, end: u64) -> Verdict {
-        let lagging = self.subscribers[at.index()].owed.range(..kept).next();
-        let full = end - kept >= 2 * self.bounds.delivery_entries;
-        ensure(lagging.is_none() || full, Property::KeptForCursor, || {
-            format!("{at} keeps deliveries {kept}..{end}, and {lagging:?} is not acknowledged")
-        })
-    }
-
-    fn redelivered(&mut self, at: ProcessId, positions: &[u64], now: Ticks) -> Verdict {
-        let mine = &mut self.subscribers[at.index()];
-        let again = positions.iter().find(|p| mine.stopped.contains(p));
-        ensure(again.is_none(), Property::Stop, || {
-            format!("{at} delivers position {again:?} again, which is acknowledged")
-        })?;
-        ensure(positions.len() <= self.bounds.unacknowledged, Property::BoundedPending, || {
-            format!("{at} delivers {} positions at a time", positions.len())
-        })?;
-        for position in positions {
-            let of = self.judge.record(at, *position).is_some_and(|r| r.is_of(&subscribed(at)));
-            ensure(of, Property::DurableHint, || {
-                format!("{at} delivers position {position}, which was not told, or is of another topic")
-            })?;
-        }
-        mine.pending = positions.iter().copied().collect();
-        let missed = mine.owed.iter().find(|p| !mine.pending.contains(p));
-        ensure(missed.is_none(), Property::Recurrence, || {
-            format!("{at} delivers {positions:?} again, and not {missed:?}, which is not acknowledged")
-        })?;
-        mine.owed.clone_from(&mine.pending);
-        mine.owed.retain(|p| !mine.stopping.values().any(|stopping| stopping == p));
-        mine.last = now;
-        Ok(())
-    }
-
-    fn acknowledged(
-        &mut self,
-        at: ProcessId,
-        request: RequestId,
-        outcome: &Result<(), AcknowledgeError>,
-    ) -> Verdict {
-        let mine = &mut self.subscribers[at.index()];
-        let Some(position) = mine.stopping.remove(&request) else { return Ok(()) };
-        match outcome {
-            Ok(()) => {
-                mine.stopped.insert(position);
-                mine.pending.remove(&position);
-                let known = self.judge.record(at, position).is_some();
-                ensure(known, Property::Stop, || {
-                    format!("{at} takes an acknowledgement of position {position}, which it never delivered")
-                })
-            }
-            Err(AcknowledgeError::NeverDelivered { .. }) => {
-                ensure(!mine.pending.contains(&position), Property::Stop, || {
-                    format!("{at} refuses an acknowledgement of position {position}, which it delivered")
-                })
-            }
-            Err(AcknowledgeError::FellOff(_)) => {
-                mine.fell = true;
-                Ok(())
-            }
-            Err(AcknowledgeError::Unknown(_)) => {
-                ensure(mine.from.is_none(), Property::Stop, || format!("{at} forgot its subscriber"))
-            }
         }
     }
 
@@ -344,11 +267,11 @@ impl TopicClients {
             ensure(!self.refused.contains(p), Property::Validity, || {
                 format!("{p} hears a majority, and did not confirm a publication")
             })?;
-            let mine = &self.subscribers[p.index()];
-            let silent = ticks(*p).saturating_sub(mine.last);
-            let waits = !mine.pending.is_empty() && !mine.fell;
+            let Reader { subscriber, last, .. } = &self.readers[p.index()];
+            let silent = ticks(*p).saturating_sub(*last);
+            let waits = !subscriber.pending().is_empty() && !subscriber.fell();
             ensure(!waits || silent <= 4 * self.timing.election, Property::Recurrence, || {
-                format!("{p} has not delivered {:?} again for {silent} ticks", mine.pending)
+                format!("{p} has not delivered {:?} again for {silent} ticks", subscriber.pending())
             })?;
         }
         Ok(())

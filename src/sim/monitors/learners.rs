@@ -2,6 +2,7 @@
 //! confirms no read, leads nobody, and is never happy.
 
 use super::{Property, Verdict, ensure};
+use crate::broadcast::BroadcastMessage;
 use crate::consensus::{Heartbeat, Paxos};
 use crate::kernel::ProcessId;
 use crate::register::RegisterMessage;
@@ -41,6 +42,7 @@ impl Learners {
                 | Paxos::HandOver { .. },
             ) => true,
             Said::Heartbeat(Heartbeat::Reply { happy, .. }) => *happy,
+            Said::Broadcast(BroadcastMessage::Have { counts, .. }) => *counts,
             Said::Register(RegisterMessage::State { .. } | RegisterMessage::Imposed { .. }) => true,
             Said::Paxos(
                 Paxos::PrepareReq | Paxos::Behind { .. } | Paxos::Nack { .. } | Paxos::Durable { .. },
@@ -50,7 +52,7 @@ impl Learners {
             | Said::Request(_)
             | Said::CatchUp(_)
             | Said::Link(_)
-            | Said::Broadcast(_)
+            | Said::Broadcast(BroadcastMessage::Relay { .. })
             | Said::Register(RegisterMessage::Query { .. } | RegisterMessage::Impose { .. }) => false,
         };
         ensure(!votes, Property::Learners, || format!("{p} lost its memory, and says {said}"))

@@ -28,7 +28,9 @@
 //! States are told apart by the `Debug` of stack, journal, disk and monitor: what is not shown there
 //! does not count, and what always differs (a counter of everything) keeps a state space from closing.
 
+mod broadcast;
 mod coverage;
+mod cursor;
 mod digest;
 mod explorer;
 mod fifo_link;
@@ -40,6 +42,7 @@ mod part;
 mod process;
 mod random;
 mod reaction;
+mod redelivery;
 mod register;
 mod scenario;
 mod stubborn;
@@ -79,6 +82,11 @@ pub const MODULES: &[Module] = &[
     Module::of::<fifo_link::FifoLinks>(),
     Module::of::<logged_links::LoggedLinks>(),
     Module::of::<logged_links::LoggedBroadcast>(),
+    Module::of::<broadcast::Broadcast<broadcast::Unordered>>(),
+    Module::of::<broadcast::Broadcast<broadcast::InFifoOrder>>(),
+    Module::of::<broadcast::Broadcast<broadcast::InCausalOrder>>(),
+    Module::of::<cursor::Cursor>(),
+    Module::of::<redelivery::Redelivery>(),
 ];
 
 impl Module {

@@ -67,7 +67,6 @@ pub(in crate::sim) struct At<'a> {
     /// In which life.
     pub(in crate::sim) inc: Incarnation,
     /// What it holds durably.
-    #[allow(dead_code)] // a register is judged without it
     pub(in crate::sim) disk: &'a SimDisk,
 }
 

@@ -1,0 +1,168 @@
+//! A subscriber with acknowledged redelivery, and what must hold of what it is delivered.
+
+use super::property::{Property, Verdict, ensure};
+use crate::broadcast::{AcknowledgeError, FellOff};
+use crate::kernel::{Bounds, ProcessId};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The subscriber at one process.
+#[derive(Clone, Debug)]
+pub(super) struct Subscriber {
+    at: ProcessId,
+    window: usize,
+    entries: u64,
+    /// Whether it was told that it is one.
+    known: bool,
+    /// What it was delivered last.
+    pending: BTreeSet<u64>,
+    /// Delivered, and no acknowledgement of it under way: it must come again.
+    owed: BTreeSet<u64>,
+    /// Acknowledged, for good.
+    stopped: BTreeSet<u64>,
+    /// Acknowledgements under way, by request.
+    stopping: BTreeMap<u64, u64>,
+    /// Whether it was told that it fell off.
+    fell: bool,
+    /// What is kept of the log, as it was told last.
+    kept: u64,
+}
+
+impl Subscriber {
+    pub(super) fn new(at: ProcessId, bounds: &Bounds) -> Self {
+        Self {
+            at,
+            window: bounds.unacknowledged,
+            entries: bounds.delivery_entries,
+            known: false,
+            pending: BTreeSet::new(),
+            owed: BTreeSet::new(),
+            stopped: BTreeSet::new(),
+            stopping: BTreeMap::new(),
+            fell: false,
+            kept: 0,
+        }
+    }
+
+    /// What it was delivered last, and has not acknowledged.
+    pub(super) fn pending(&self) -> &BTreeSet<u64> {
+        &self.pending
+    }
+
+    /// What it was delivered, and must be delivered again.
+    pub(super) fn owed(&self) -> &BTreeSet<u64> {
+        &self.owed
+    }
+
+    /// Whether an acknowledgement of a position is under way.
+    pub(super) fn stops_already(&self, position: u64) -> bool {
+        self.stopping.values().any(|p| *p == position)
+    }
+
+    /// Its process crashed: nobody knows which acknowledgements were taken.
+    pub(super) fn crashes(&mut self) {
+        self.stopping.clear();
+        self.pending.clear();
+    }
+
+    /// Whether it fell off, and has to subscribe again.
+    pub(super) fn fell(&self) -> bool {
+        self.fell
+    }
+
+    /// It subscribes, for the first time or as one who does not know how far it had come.
+    pub(super) fn subscribes(&mut self) {
+        self.fell = false;
+    }
+
+    /// It is told that it is a subscriber.
+    pub(super) fn subscribed(&mut self) {
+        self.known = true;
+    }
+
+    /// It acknowledges a position.
+    pub(super) fn stops(&mut self, request: u64, position: u64) {
+        self.stopping.insert(request, position);
+        self.owed.remove(&position);
+    }
+
+    /// Its acknowledgement is answered. `record` says whether a position was ever told, and is of its
+    /// topic.
+    pub(super) fn stopped(
+        &mut self,
+        request: u64,
+        outcome: &Result<(), AcknowledgeError>,
+        record: impl Fn(u64) -> bool,
+    ) -> Verdict {
+        let Some(position) = self.stopping.remove(&request) else { return Ok(()) };
+        let at = self.at;
+        match outcome {
+            Ok(()) => {
+                self.stopped.insert(position);
+                self.pending.remove(&position);
+                ensure(record(position) || position < self.kept, Property::Stop, || {
+                    format!("{at} takes an acknowledgement of position {position}, which it never delivered")
+                })
+            }
+            Err(AcknowledgeError::NeverDelivered { .. }) => {
+                ensure(!self.pending.contains(&position), Property::Stop, || {
+                    format!("{at} refuses an acknowledgement of position {position}, which it delivered")
+                })
+            }
+            Err(AcknowledgeError::FellOff(_)) => {
+                self.fell = true;
+                Ok(())
+            }
+            Err(AcknowledgeError::Unknown(_)) => {
+                ensure(!self.known, Property::Stop, || format!("{at} forgot its subscriber"))
+            }
+        }
+    }
+
+    /// It is delivered what waits for its acknowledgement.
+    pub(super) fn delivered(&mut self, positions: &[u64], record: impl Fn(u64) -> bool) -> Verdict {
+        let at = self.at;
+        let again = positions.iter().find(|p| self.stopped.contains(p));
+        ensure(again.is_none(), Property::Stop, || {
+            format!("{at} delivers position {again:?} again, which is acknowledged")
+        })?;
+        ensure(positions.len() <= self.window, Property::BoundedPending, || {
+            format!("{at} delivers {} positions at a time", positions.len())
+        })?;
+        let early = positions.iter().find(|p| !record(**p));
+        ensure(early.is_none(), Property::DurableHint, || {
+            format!("{at} delivers position {early:?}, which was not told, or is of another topic")
+        })?;
+        self.pending = positions.iter().copied().collect();
+        let missed = self.owed.iter().find(|p| !self.pending.contains(p));
+        ensure(missed.is_none(), Property::Recurrence, || {
+            format!("{at} delivers {positions:?} again, and not {missed:?}, which is not acknowledged")
+        })?;
+        let stopping: BTreeSet<u64> = self.stopping.values().copied().collect();
+        self.owed = &self.pending - &stopping;
+        Ok(())
+    }
+
+    /// It is told that it fell off.
+    pub(super) fn falls(&mut self, fell: FellOff) -> Verdict {
+        self.fell = true;
+        self.owed.clear();
+        let (at, position) = (self.at, fell.position);
+        ensure(!self.stopped.contains(&position), Property::KeptForCursor, || {
+            format!("{at} says that its subscriber fell off at {position}, which is acknowledged")
+        })
+    }
+
+    /// So much of the log is kept, which ends here. What it is told first after a boot may repeat a
+    /// trim of the life before, which nobody was told of.
+    pub(super) fn kept(&mut self, first: u64, kept: u64, end: u64) -> Verdict {
+        self.kept = kept;
+        if first <= kept {
+            return Ok(());
+        }
+        let lagging = self.owed.range(..kept).next();
+        let full = end - kept >= 2 * self.entries;
+        ensure(lagging.is_none() || full, Property::KeptForCursor, || {
+            format!("{} keeps deliveries {kept}..{end}, and {lagging:?} is not acknowledged", self.at)
+        })
+    }
+}
