@@ -63,17 +63,6 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         | Mutant::FrameUnchecked
         | Mutant::FramesMultiply
         | Mutant::OneLeftOut
-        | Mutant::LastProposalDecides
-        | Mutant::DecisionUnproposed
-        | Mutant::LateVoteFlips
-        | Mutant::CommitWithoutAll
-        | Mutant::TimeoutAfterOutcome
-        | Mutant::TimeoutOfAnother
-        | Mutant::OneAcknowledgesForAll
-        | Mutant::PositionOfRetained
-        | Mutant::PublishedAgain
-        | Mutant::FellOffSilently
-        | Mutant::CheckpointForgets
         | Mutant::CursorStoredApart => return None,
         Mutant::OwnCopyCountedTwice => (P::UniformAgreement, All, FEW, 300),
         Mutant::DeliveredWithoutMajority => (P::UniformAgreement, All, FEW, 300),
@@ -85,6 +74,19 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         Mutant::RedeliveredAfterStop => (P::Stop, All, STEPS, 20),
         Mutant::NotRedelivered => (P::Recurrence, All, STEPS, 20),
         Mutant::WindowIgnored => (P::BoundedPending, All, STEPS, 20),
+        Mutant::LastProposalDecides => (P::ConsensusAgreement, All, STEPS, 20),
+        Mutant::DecisionUnproposed => (P::ConsensusValidity, All, STEPS, 10),
+        Mutant::CheckpointForgets => (P::ConsensusIntegrity, All, STEPS, 100),
+        Mutant::ProposalTakesRoom => (P::ConsensusTermination, All, STEPS, 40),
+        Mutant::CommitWithoutAll => (P::CommitValidity, All, STEPS, 20),
+        Mutant::TimeoutOfAnother => (P::AbortValidity, All, STEPS, 100),
+        Mutant::LateVoteFlips => (P::CommitIntegrity, All, STEPS, 20),
+        Mutant::TimeoutAfterOutcome => (P::CommitAgreement, All, STEPS, 40),
+        Mutant::TimeoutUnsaid => (P::CommitTermination, All, FEW, 40),
+        Mutant::OneAcknowledgesForAll => (P::CommitRedelivery, All, STEPS, 20),
+        Mutant::PositionOfRetained => (P::TotalOrder, All, STEPS, 20),
+        Mutant::PublishedAgain => (P::PublishedOnce, All, STEPS, 40),
+        Mutant::FellOffSilently => (P::Retention, All, STEPS, 20),
     };
     Some(Trial { by, profile, steps, seeds })
 }

@@ -74,6 +74,8 @@ impl Instances {
         if let Some(decision) = self.decisions.get(instance)
             && !mutants.on(Mutant::LastProposalDecides)
         {
+            // It takes no room.
+            self.bytes += if mutants.on(Mutant::ProposalTakesRoom) { value.len() as u64 } else { 0 };
             return Ok(decision.clone());
         }
         if instance.is_empty() || instance.len() > MAX_NAME {

@@ -57,6 +57,8 @@ mutants! {
     PublishedAgain: "a publication that is sent again is published again",
     FellOffSilently: "a cursor that fell off reads what is left",
     CheckpointForgets: "a checkpoint takes what changed meanwhile for saved",
+    ProposalTakesRoom: "a proposal to an instance that is decided takes room",
+    TimeoutUnsaid: "the leader does not say whose time ran out",
     StubbornGivesUp: "a stubborn link sends a message once",
     GapSkipped: "a FIFO link delivers a message before the one that came before it",
     GapAcknowledged: "a message is acknowledged though one before it is missing",

@@ -208,6 +208,20 @@ coverage! {
         redeliveries: "deliveries to a subscriber",
         /// Subscribers that were told that they fell off.
         fell_off: "subscribers that fell off",
+        /// Proposals answered by a decision.
+        decisions: "proposals decided",
+        /// Transactions that every participant voted for.
+        commits: "transactions committed",
+        /// Transactions aborted by a vote.
+        vetoes: "transactions aborted by a vote",
+        /// Transactions aborted since their time ran out.
+        timeouts: "transactions aborted by a timeout",
+        /// Publications to total-order topics.
+        ordered: "publications in total order",
+        /// Publications sent again by their publisher.
+        republished: "publications sent again",
+        /// Readers told that their cursor fell off.
+        readers_fell_off: "readers that fell off",
         /// Log prefixes dropped.
         trims: "log trims",
         /// Steps taken.

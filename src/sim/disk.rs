@@ -28,8 +28,8 @@ use crate::kernel::{
     Batch, Disk, DiskError, Incarnation, LogId, ProcessId, Row, RowKey, Rows, Stored, StoredLog,
 };
 use bytes::Bytes;
-use std::fmt;
 use serde::de::DeserializeOwned;
+use std::fmt;
 
 /// What befalls the next commit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

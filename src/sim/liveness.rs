@@ -48,11 +48,13 @@ pub(super) fn check(world: &mut World, adversary: &mut Adversary) -> Verdict {
     world.clients.stop();
     world.registers.stop();
     world.topics.stop();
+    world.ledger.stop();
     let hearers: Vec<ProcessId> = world.members().filter(|p| world.linked(*p, leader)).collect();
     for p in &hearers {
         // One that lost its memory receives, and asks for nothing.
         if !matches!(world.role(*p), Some(Role::Learner(_))) {
             world.probe(*p)?;
+            world.probe_consensus(*p)?;
         }
     }
     let near: Vec<ProcessId> = world.members().filter(|p| hears_majority(world, *p)).collect();
@@ -81,6 +83,19 @@ pub(super) fn check(world: &mut World, adversary: &mut Adversary) -> Verdict {
         format!("{} publications have no answer{}", world.topics.waiting(), roles(world))
     })?;
     world.topics.finally(&reached, |p| world.processes[p.index()].ticks)?;
+    let shown = |p: &ProcessId| Some(&world.alive(*p)?.view.as_ref()?.second);
+    for p in &hearers {
+        ensure(world.ledger.probes_decided(shown(p)), Property::ConsensusTermination, || {
+            format!("{p} hears {leader}, and has not learned every decision{}", roles(world))
+        })?;
+    }
+    ensure(world.ledger.waiting() == 0, Property::ConsensusTermination, || {
+        format!("{} requests to the ledger have no answer{}", world.ledger.waiting(), roles(world))
+    })?;
+    let undecided = shown(&leader).and_then(|view| view.transactions().undecided().next());
+    ensure(undecided.is_none(), Property::CommitTermination, || {
+        format!("transaction {undecided:?} has no outcome, though its time ran out long ago")
+    })?;
     let decided = |p: ProcessId| world.alive(p).map(|a| a.stack.status().applied);
     for p in hearers {
         ensure(decided(p) == decided(leader), Property::Progress, || {

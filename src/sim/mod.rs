@@ -28,6 +28,7 @@ mod ending;
 mod facts;
 mod faults;
 mod image;
+mod ledger;
 mod liveness;
 mod losses;
 mod monitors;

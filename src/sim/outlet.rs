@@ -1,6 +1,7 @@
 //! What leaves a process: frames to the network, indications to clients, one by one.
 
 use super::clients::Glimpse;
+use super::ledger;
 use super::monitors::{Failure, Property, Verdict};
 use super::network::Sent;
 use super::service;
@@ -52,6 +53,8 @@ impl World {
                 let mut state = Trace::new(0);
                 state.fold(service::revision(view));
                 self.effects.shows(p, service::revision(view))?;
+                self.ledger.shows(p, &view.second, &mut self.coverage)?;
+                ledger::fold(&view.second, |word| state.fold(word));
                 for key in &self.keys {
                     let found = service::peek(view, key, &process.disk).map_err(|e| Failure {
                         property: Property::ClientHistory,
@@ -98,6 +101,10 @@ impl World {
                 let step = self.step;
                 self.trace.note(step, || Note::Said { text: text().into() });
                 self.told = Some((p, step));
+                if self.ledger.asked(&indication) {
+                    let glimpse = Glimpse { processes: &self.processes, now: self.step };
+                    return self.ledger.upon(p, &indication, glimpse, &mut self.coverage);
+                }
             }
         }
         let glimpse = Glimpse { processes: &self.processes, now: self.step };

@@ -75,6 +75,32 @@ pub enum Property {
     Recurrence,
     /// A subscriber is delivered no more than its window.
     BoundedPending,
+    /// What an instance of consensus decides was proposed to it.
+    ConsensusValidity,
+    /// An instance decides once, for ever: its decision stays, across crashes.
+    ConsensusIntegrity,
+    /// No two processes tell different decisions of an instance.
+    ConsensusAgreement,
+    /// A proposal of a process that stays up is answered by a decision, which all learn.
+    ConsensusTermination,
+    /// A transaction commits only if every participant voted yes.
+    CommitValidity,
+    /// A transaction is aborted only if a participant voted no, or its time ran out.
+    AbortValidity,
+    /// A transaction has one outcome, for ever, at each process.
+    CommitIntegrity,
+    /// No two processes tell different outcomes of a transaction.
+    CommitAgreement,
+    /// Every transaction that has begun gets an outcome.
+    CommitTermination,
+    /// An outcome is owed to a participant until that has acknowledged it.
+    CommitRedelivery,
+    /// A position holds one publication, the same at every process, and one that was published.
+    TotalOrder,
+    /// What a publisher sends again is published once.
+    PublishedOnce,
+    /// A reader misses nothing between its cursor and what it reads, unless it is told so.
+    Retention,
     /// The code's own assertions hold.
     Assertions,
 }
@@ -117,6 +143,19 @@ impl fmt::Display for Property {
             Self::Stop => "stop",
             Self::Recurrence => "recurrence",
             Self::BoundedPending => "bounded pending",
+            Self::ConsensusValidity => "consensus validity",
+            Self::ConsensusIntegrity => "consensus integrity",
+            Self::ConsensusAgreement => "consensus agreement",
+            Self::ConsensusTermination => "consensus termination",
+            Self::CommitValidity => "commit validity",
+            Self::AbortValidity => "abort validity",
+            Self::CommitIntegrity => "commit integrity",
+            Self::CommitAgreement => "commit agreement",
+            Self::CommitTermination => "commit termination",
+            Self::CommitRedelivery => "outcome redelivery",
+            Self::TotalOrder => "uniform total order",
+            Self::PublishedOnce => "no duplication of publications",
+            Self::Retention => "retention",
             Self::Assertions => "assertions",
         })
     }

@@ -1,7 +1,7 @@
 //! How clients speak to the state machine: the only file of the simulator that knows what is
 //! replicated.
 
-use crate::broadcast::StateMachine;
+use crate::broadcast::{Either, StateMachine};
 use crate::history::{self, Call, Write};
 use crate::kernel::Rows;
 use crate::kv::{Command, Error, Op, Response, SessionCall};
@@ -15,7 +15,7 @@ use crate::stack::Indication;
 use bytes::Bytes;
 
 /// The state machine that is replicated.
-pub(super) type Machine = crate::kv::Machine;
+pub(super) type Machine = crate::ledger::Replicated;
 pub(super) type View = <Machine as StateMachine>::View;
 pub(super) type Reply = <Machine as StateMachine>::Reply;
 /// What processes indicate.
@@ -122,10 +122,10 @@ pub(super) fn encode(call: &Call, session: Option<Session>) -> Bytes {
 pub(super) fn answer(call: Option<&Call>, reply: &Reply) -> Answer {
     let unexpected = || Answer::Unexpected(format!("{reply:?}"));
     let response = match reply {
-        Ok(response) => response,
-        Err(Error::SessionExpired) => return Answer::SessionLost,
-        Err(Error::ReplyLost) => return Answer::ReplyLost,
-        Err(_) => return unexpected(),
+        Either::First(Ok(response)) => response,
+        Either::First(Err(Error::SessionExpired)) => return Answer::SessionLost,
+        Either::First(Err(Error::ReplyLost)) => return Answer::ReplyLost,
+        Either::First(Err(_)) | Either::Second(_) => return unexpected(),
     };
     use history::Reply as Told;
     let (header, reply) = match (call, response) {
@@ -160,11 +160,11 @@ fn text(kv: &KeyValue) -> String {
 
 /// What a view shows of a key: its value and the revision that wrote it.
 pub(super) fn peek(view: &View, key: &str, rows: &dyn Rows) -> Result<Option<(String, u64)>, Error> {
-    let response = view.range(&get(key), rows)?;
+    let response = view.first.range(&get(key), rows)?;
     Ok(response.kvs.first().map(|kv| (text(kv), kv.mod_revision.cast_unsigned())))
 }
 
 /// The revision of a view.
 pub(super) fn revision(view: &View) -> u64 {
-    view.revision().cast_unsigned()
+    view.first.revision().cast_unsigned()
 }

@@ -5,6 +5,7 @@ use super::action::{Action, Delivery, Haste, Step};
 use super::adversary::Adversary;
 use super::clients::{Clients, Glimpse};
 use super::coverage::Coverage;
+use super::ledger::LedgerClients;
 use super::monitors::{Effects, Failure, Monitors, Property, Seen, Verdict, ensure};
 use super::network::{InFlight, Network};
 use super::process::{Alive, Process};
@@ -28,6 +29,7 @@ pub(super) struct World {
     pub(super) clients: Clients,
     pub(super) registers: RegisterClients,
     pub(super) topics: TopicClients,
+    pub(super) ledger: LedgerClients,
     pub(super) monitors: Monitors,
     pub(super) effects: Effects,
     pub(super) coverage: Coverage,
@@ -92,6 +94,7 @@ impl World {
             clients: Clients::new(rng.fork(), clients, &keys, patience),
             registers: RegisterClients::new(rng.fork(), clients / 2, patience),
             topics: TopicClients::new(rng.fork(), clients / 3, n, timing, bounds),
+            ledger: LedgerClients::new(rng.fork(), clients / 2, n, patience, options.mutants),
             monitors: Monitors::new(n),
             effects: Effects::new(n),
             coverage: Coverage::default(),
@@ -115,7 +118,7 @@ impl World {
     }
 
     pub(super) fn clients(&self) -> usize {
-        self.clients.len() + self.registers.len() + self.topics.len()
+        self.clients.len() + self.registers.len() + self.topics.len() + self.ledger.len()
     }
 
     pub(super) fn alive(&self, p: ProcessId) -> Option<&Alive> {
@@ -235,11 +238,14 @@ impl World {
             }
             Action::Client { number } => {
                 let glimpse = Glimpse { processes: &self.processes, now: self.step };
-                let (clients, registers) = (self.clients.len(), self.registers.len());
+                let registers = self.clients.len();
+                let topics = registers + self.registers.len();
+                let ledger = topics + self.topics.len();
                 let asked = match number {
-                    n if n < clients => self.clients.act(n, glimpse, &mut self.coverage),
-                    n if n < clients + registers => self.registers.act(n - clients, glimpse),
-                    n => self.topics.act(n - clients - registers, glimpse),
+                    n if n < registers => self.clients.act(n, glimpse, &mut self.coverage),
+                    n if n < topics => self.registers.act(n - registers, glimpse),
+                    n if n < ledger => self.topics.act(n - topics, glimpse),
+                    n => self.ledger.act(n - ledger, glimpse, &mut self.coverage)?,
                 };
                 self.ask(asked)
             }
@@ -473,6 +479,14 @@ impl World {
     pub(super) fn probe_topic(&mut self, at: ProcessId) -> Verdict {
         let glimpse = Glimpse { processes: &self.processes, now: self.step };
         let asked = self.topics.probe(at, glimpse);
+        self.ask(asked)?;
+        Ok(())
+    }
+
+    /// Proposes at a process, which must decide.
+    pub(super) fn probe_consensus(&mut self, at: ProcessId) -> Verdict {
+        let glimpse = Glimpse { processes: &self.processes, now: self.step };
+        let asked = self.ledger.probe(at, glimpse);
         self.ask(asked)?;
         Ok(())
     }

@@ -4,6 +4,8 @@
 //! how it came to that. One file per row of the table in ARCHITECTURE.md.
 
 mod chosen;
+mod commits;
+mod decisions;
 mod effects;
 mod elected;
 mod exposure;
@@ -12,8 +14,11 @@ mod learners;
 mod one_value;
 mod prefix;
 mod promises;
+mod publications;
 
 use self::chosen::Chosen;
+pub(super) use self::commits::Commits;
+pub(super) use self::decisions::Decisions;
 pub(super) use self::effects::Effects;
 use self::elected::Elected;
 use self::incarnations::Incarnations;
@@ -21,6 +26,7 @@ use self::learners::Learners;
 use self::one_value::Values;
 use self::prefix::Prefix;
 use self::promises::Promises;
+pub(super) use self::publications::Publications;
 use super::disk::SimDisk;
 use super::facts::Facts;
 pub(super) use super::property::{Failure, Property, Verdict, ensure};

@@ -28,7 +28,12 @@ impl Scenario for FifoLinks {
             seeds: 20,
             within: Some(Size { crashes: 1, ..PAIR }),
         },
-        Trial { mutant: Mutant::RepeatDelivered, by: Property::NoDuplication, seeds: 20, within: Some(Size { again: true, ..PAIR }) },
+        Trial {
+            mutant: Mutant::RepeatDelivered,
+            by: Property::NoDuplication,
+            seeds: 20,
+            within: Some(Size { again: true, ..PAIR }),
+        },
         Trial {
             mutant: Mutant::StaleStream,
             by: Property::NoDuplication,

@@ -1,0 +1,386 @@
+//! Clients of the ledger: they propose, begin transactions, vote and acknowledge, publish and read;
+//! and upkeep, which says at the leader whose time ran out. What they are told goes to the monitors.
+
+use super::clients::{Asked, Glimpse, Life};
+use super::coverage::Coverage;
+use super::monitors::{Commits, Decisions, Publications};
+use super::property::{Failure, Property, Verdict, ensure};
+use super::service::Up;
+use crate::atomic_commit::{Reason, Timeouts, Vote};
+use crate::broadcast::{Either, PublicationError, Publisher};
+use crate::kernel::{Mutants, ProcessId, ReplicatedBounds, Ticks};
+use crate::ledger::{Command, Error, Response, View};
+use crate::stack::{Event, Indication, RequestId, Role};
+use bytes::Bytes;
+use fastrand::Rng;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+const TOPICS: [&str; 2] = ["news", "weather"];
+const PARTICIPANTS: [&str; 3] = ["a", "b", "c"];
+/// Requests of these clients are numbered from here on.
+const FIRST: RequestId = 1 << 33;
+/// Instances of a run, beside the probes.
+const INSTANCES: usize = 40;
+
+/// Small, so that there is something to forget; and enough for every instance of a run.
+const BOUNDS: ReplicatedBounds = ReplicatedBounds {
+    instances: 64,
+    decisions_bytes: 256,
+    transactions: 8,
+    participants: 3,
+    finished: 2,
+    topics: 2,
+    topic_entries: 4,
+    publishers: 3,
+    ..ReplicatedBounds::MOST
+};
+
+/// What a client waits for.
+#[derive(Clone, Debug)]
+struct Waiting {
+    request: RequestId,
+    at: ProcessId,
+    life: Life,
+    command: Command,
+}
+
+#[derive(Debug, Default)]
+struct Client {
+    waiting: Option<Waiting>,
+    publisher: Option<Publisher>,
+    /// A publication that has no answer yet: it is sent until it has.
+    unpublished: Option<Command>,
+    /// Where it reads each topic.
+    cursors: [u64; TOPICS.len()],
+}
+
+/// All clients of the ledger; the last one is the upkeep.
+#[derive(Debug)]
+pub(super) struct LedgerClients {
+    rng: Rng,
+    clients: Vec<Client>,
+    /// What each process measures while it leads, and the life in which it does.
+    timeouts: Vec<(Option<Life>, Timeouts)>,
+    /// Transactions whose time ran out, and whose leader has not come to saying so.
+    late: BTreeSet<(Arc<str>, u64)>,
+    decisions: Decisions,
+    commits: Commits,
+    publications: Publications,
+    next: RequestId,
+    answered: BTreeSet<RequestId>,
+    instances: usize,
+    bounded: bool,
+    probes: Vec<String>,
+    patience: Ticks,
+    stopped: bool,
+    mutants: Mutants,
+}
+
+impl LedgerClients {
+    pub(super) fn new(rng: Rng, clients: usize, processes: usize, patience: Ticks, mutants: Mutants) -> Self {
+        Self {
+            rng,
+            clients: (0..=clients).map(|_| Client::default()).collect(),
+            timeouts: (0..processes).map(|_| (None, Timeouts::new(mutants))).collect(),
+            late: BTreeSet::new(),
+            decisions: Decisions::default(),
+            commits: Commits::default(),
+            publications: Publications::default(),
+            next: FIRST,
+            answered: BTreeSet::new(),
+            instances: 0,
+            bounded: false,
+            probes: Vec::new(),
+            patience,
+            stopped: false,
+            mutants,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Nothing begins any more; upkeep goes on.
+    pub(super) fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// How many requests of processes that stayed up have no answer, but for those of upkeep.
+    pub(super) fn waiting(&self) -> usize {
+        let upkeep = self.clients.len() - 1;
+        self.clients[..upkeep].iter().filter(|c| c.waiting.is_some()).count()
+    }
+
+    /// A client's turn.
+    pub(super) fn act(
+        &mut self,
+        number: usize,
+        world: Glimpse<'_>,
+        coverage: &mut Coverage,
+    ) -> Result<Asked, Failure> {
+        if let Some(waiting) = &self.clients[number].waiting {
+            if world.life(waiting.at) != Some(waiting.life) {
+                self.clients[number].waiting = None;
+            }
+            return Ok(None);
+        }
+        if number + 1 == self.clients.len() {
+            return Ok(self.upkeep(number, world));
+        }
+        if self.stopped {
+            return Ok(None);
+        }
+        let at = ProcessId(self.rng.u8(..world.processes.len() as u8));
+        if self.rng.u8(..4) == 0 {
+            self.read(number, at, world, coverage)?;
+            return Ok(None);
+        }
+        Ok(match self.draw(number, view(world, at), coverage) {
+            Some(command) => self.ask(number, at, command, world),
+            None => None,
+        })
+    }
+
+    /// Says at a leader whose time ran out, sooner or later, as that measures it; and at times what
+    /// another leader has said before.
+    fn upkeep(&mut self, number: usize, world: Glimpse<'_>) -> Asked {
+        let at = ProcessId(self.rng.u8(..world.processes.len() as u8));
+        let (life, process) = (world.life(at), &world.processes[at.index()]);
+        let (measured, timeouts) = &mut self.timeouts[at.index()];
+        let leads = process.alive.as_ref().is_some_and(|a| a.stack.status().role == Role::Leader);
+        if !leads || *measured != life {
+            (*measured, *timeouts) = (life, Timeouts::new(self.mutants));
+            return None;
+        }
+        self.late.extend(timeouts.look(process.ticks, view(world, at)?.transactions()));
+        let (name, begun) = match self.rng.u8(..8) {
+            0..4 => self.late.pop_first()?,
+            4 if !self.stopped => self.commits.late_before(self.rng.usize(..64)).cloned()?,
+            _ => return None,
+        };
+        self.commits.late(&name, begun);
+        self.ask(number, at, Command::TimeOut { transaction: name.to_string(), begun }, world)
+    }
+
+    /// What a client wants, from what it sees at a process.
+    fn draw(&mut self, number: usize, view: Option<&View>, coverage: &mut Coverage) -> Option<Command> {
+        if !self.bounded {
+            return Some(Command::SetBounds(BOUNDS));
+        }
+        let text = format!("v{}", self.next - FIRST);
+        Some(match self.rng.u8(..10) {
+            0 | 1 => {
+                self.instances = (self.instances + self.rng.usize(..2)).min(INSTANCES);
+                let instance = format!("i{}", self.rng.usize(..=self.instances));
+                self.propose(instance, text.into())
+            }
+            2 => {
+                let again = self.rng.u8(..4) == 0;
+                let transaction = if again { format!("r{}", self.rng.u8(..2)) } else { format!("t{text}") };
+                let participants = &PARTICIPANTS[..self.rng.usize(1..=3)];
+                let participants = participants.iter().map(|p| (*p).to_owned()).collect();
+                Command::Begin { transaction, participants, timeout: self.rng.u64(10..300) }
+            }
+            3..=5 => {
+                let table = view?.transactions().table();
+                let transaction = table.keys().nth(self.rng.usize(..table.len().max(1)))?.to_string();
+                let participant = self.participant();
+                let vote = match self.rng.u8(..8) {
+                    0 => Vote::No(Reason::Integrity),
+                    1 if self.rng.bool() => Vote::No(Reason::Other(text)),
+                    _ => Vote::Yes,
+                };
+                self.commits.votes(&transaction, &participant, &vote);
+                Command::Vote { transaction, participant, vote }
+            }
+            6 | 7 => {
+                let participant = self.participant();
+                let (transaction, _) = view?.owed(&participant).next()?;
+                self.commits.acknowledges(&transaction, &participant);
+                Command::Acknowledge { transaction: transaction.to_string(), participant }
+            }
+            _ => self.publish(number, text.into(), coverage),
+        })
+    }
+
+    fn participant(&mut self) -> String {
+        PARTICIPANTS[self.rng.usize(..PARTICIPANTS.len())].to_owned()
+    }
+
+    fn propose(&mut self, instance: String, value: Bytes) -> Command {
+        self.decisions.proposes(&instance, value.clone());
+        Command::Propose { instance, value }
+    }
+
+    /// A publication of a publisher is repeated until it is answered; one without is not.
+    fn publish(&mut self, number: usize, payload: Bytes, coverage: &mut Coverage) -> Command {
+        let client = &mut self.clients[number];
+        if let Some(unpublished) = &client.unpublished {
+            coverage.republished += 1;
+            return unpublished.clone();
+        }
+        let topic = TOPICS[self.rng.usize(..TOPICS.len())];
+        if self.rng.u8(..3) == 0 {
+            self.publications.publishes(topic, payload.clone());
+            return Command::Publish { topic: topic.to_owned(), publisher: None, payload };
+        }
+        let Some(publisher) = &mut client.publisher else { return Command::OpenPublisher };
+        publisher.seq += 1;
+        let publisher = Some(*publisher);
+        self.publications.publishes(topic, payload.clone());
+        let command = Command::Publish { topic: topic.to_owned(), publisher, payload };
+        client.unpublished = Some(command.clone());
+        command
+    }
+
+    fn ask(&mut self, number: usize, at: ProcessId, command: Command, world: Glimpse<'_>) -> Asked {
+        let life = world.life(at)?;
+        let request = self.next;
+        self.next += 1;
+        let event = Event::Execute { request, command: command.encode(), patience: self.patience };
+        self.clients[number].waiting = Some(Waiting { request, at, life, command });
+        Some((at, event))
+    }
+
+    /// A client reads a topic from its cursor, at a process.
+    fn read(&mut self, number: usize, at: ProcessId, world: Glimpse<'_>, coverage: &mut Coverage) -> Verdict {
+        let Some(view) = view(world, at) else { return Ok(()) };
+        let topic = self.rng.usize(..TOPICS.len());
+        let cursor = &mut self.clients[number].cursors[topic];
+        match view.read(TOPICS[topic], *cursor, usize::MAX, usize::MAX) {
+            Ok(found) => {
+                self.publications.reads(at, TOPICS[topic], (*cursor, view.end()), &found)?;
+                *cursor = found.last().map_or(*cursor, |last| last.position + 1);
+            }
+            Err(PublicationError::FellOff { oldest, .. }) => {
+                coverage.readers_fell_off += 1;
+                *cursor = oldest;
+            }
+            // This process is behind the one that was read before.
+            Err(PublicationError::Ahead { .. }) => {}
+            Err(other) => return nonsense(at, &other.to_string()),
+        }
+        Ok(())
+    }
+
+    /// Whether these clients asked for what is indicated.
+    pub(super) fn asked(&self, indication: &Up) -> bool {
+        match indication {
+            Indication::Reply { request, .. } | Indication::Refused { request, .. } => *request >= FIRST,
+            Indication::Readable { .. }
+            | Indication::Returned { .. }
+            | Indication::Publish { .. }
+            | Indication::Fetch { .. }
+            | Indication::HandedOver => false,
+        }
+    }
+
+    /// A process shows a state.
+    pub(super) fn shows(&mut self, p: ProcessId, view: &View, coverage: &mut Coverage) -> Verdict {
+        self.decisions.shows(p, view)?;
+        self.commits.shows(p, view, coverage)
+    }
+
+    /// A process answers.
+    pub(super) fn upon(
+        &mut self,
+        at: ProcessId,
+        indication: &Up,
+        world: Glimpse<'_>,
+        coverage: &mut Coverage,
+    ) -> Verdict {
+        let (Indication::Reply { request, .. } | Indication::Refused { request, .. }) = indication else {
+            return Ok(());
+        };
+        ensure(self.answered.insert(*request), Property::AtMostOnce, || {
+            format!("{at} answers request {request} a second time")
+        })?;
+        let is_mine = |c: &Client| c.waiting.as_ref().is_some_and(|w| w.request == *request && w.at == at);
+        let Some(number) = self.clients.iter().position(is_mine) else { return Ok(()) };
+        let Some(waiting) = self.clients[number].waiting.take() else { return Ok(()) };
+        let Indication::Reply { reply, .. } = indication else { return Ok(()) };
+        let Either::Second(reply) = reply else { return nonsense(at, "a reply of the store") };
+        let end = view(world, at).map_or(u64::MAX, View::end);
+        match (waiting.command, reply) {
+            (Command::Propose { instance, .. }, Ok(Response::Decided(value))) => {
+                coverage.decisions += 1;
+                self.decisions.decides(at, &instance, value, end)
+            }
+            (Command::Propose { instance, .. }, Err(error)) => {
+                ensure(false, Property::ConsensusTermination, || {
+                    format!("{at} refuses a proposal to {instance}, for which there is room: {error}")
+                })
+            }
+            (
+                Command::Begin { .. }
+                | Command::Vote { .. }
+                | Command::TimeOut { .. }
+                | Command::Acknowledge { .. },
+                Ok(Response::Transaction(status)),
+            ) => self.commits.tells(at, status, coverage),
+            (_, Err(Error::Commit(_))) => Ok(()),
+            (Command::OpenPublisher, Ok(Response::PublisherOpened(id))) => {
+                self.clients[number].publisher = Some(Publisher { id: *id, seq: 0 });
+                Ok(())
+            }
+            (Command::Publish { topic, publisher, payload }, Ok(Response::Published(position))) => {
+                coverage.ordered += 1;
+                if publisher.is_some() {
+                    self.clients[number].unpublished = None;
+                }
+                let topic = TOPICS.into_iter().find(|t| *t == topic).unwrap_or_default();
+                self.publications.tells(at, topic, *position, &payload)
+            }
+            (Command::Publish { .. }, Err(Error::Publication(PublicationError::PublisherUnknown { .. }))) => {
+                self.clients[number].publisher = None;
+                self.clients[number].unpublished = None;
+                Ok(())
+            }
+            (Command::SetBounds(_), Ok(Response::Bounds(bounds))) => {
+                self.bounded = true;
+                ensure(*bounds == BOUNDS, Property::ClientHistory, || format!("{at} sets other bounds"))
+            }
+            (command, reply) => nonsense(at, &format!("{reply:?} to {command:?}")),
+        }
+    }
+
+    /// Proposes to an instance of its own at one process: where faults have stopped all must learn
+    /// the decision.
+    pub(super) fn probe(&mut self, at: ProcessId, world: Glimpse<'_>) -> Asked {
+        let (instance, upkeep) = (format!("probe at {at}"), self.clients.len() - 1);
+        self.probes.push(instance.clone());
+        let command = self.propose(instance, "probed".into());
+        self.clients.insert(upkeep, Client::default());
+        self.ask(upkeep, at, command, world)
+    }
+
+    /// Whether a process shows the decision of every probe.
+    pub(super) fn probes_decided(&self, view: Option<&View>) -> bool {
+        view.is_some_and(|view| self.probes.iter().all(|probe| view.decision(probe).is_some()))
+    }
+}
+
+/// What a process shows of its ledger.
+fn view(world: Glimpse<'_>, p: ProcessId) -> Option<&View> {
+    world.processes[p.index()].alive.as_ref()?.view.as_ref().map(|view| &view.second)
+}
+
+fn nonsense(at: ProcessId, answer: &str) -> Verdict {
+    ensure(false, Property::ClientHistory, || format!("{at} answers a client of the ledger: {answer}"))
+}
+
+/// The state of a ledger, as far as it is compared.
+pub(super) fn fold(view: &View, mut fold: impl FnMut(u64)) {
+    let outcomes = view.transactions().table().values().filter(|t| t.outcome().is_some());
+    let counts = [
+        view.instances().len(),
+        view.transactions().table().len(),
+        outcomes.count(),
+        view.publications().retained().len(),
+        view.publications().publishers().len(),
+    ];
+    counts.into_iter().for_each(|count| fold(count as u64));
+    fold(view.end());
+}
