@@ -26,9 +26,11 @@
 //! | FIFO and causal order | [`broadcast::Order`], conditions on its deliveries |
 //! | the delivery log, the logged cursor | [`broadcast::Deliveries`], [`broadcast::LoggedCursor`] |
 //! | acknowledged redelivery | [`broadcast::Redelivery`] |
-//! | total-order broadcast | [`broadcast::TotalOrder`], the decided log |
+//! | consensus by instance | [`consensus::Instances`], on the log |
+//! | total-order broadcast | [`broadcast::TotalOrder`], the decided log; [`broadcast::Publications`] by topic |
+//! | non-blocking atomic commit | [`atomic_commit::Transactions`], on the log |
 //! | (N,N) atomic register | [`register::Registers`] |
-//! | replicated state machine | [`broadcast::StateMachine`], [`kv::Machine`] |
+//! | replicated state machine | [`broadcast::StateMachine`]: [`kv::Machine`] and [`ledger::Ledger`], a [`broadcast::Pair`] |
 //! | stable storage | [`kernel::Disk`], [`storage`] |
 //!
 //! The modules touch no clock, socket or file: the simulator ([`sim`]) runs them under a seeded

@@ -52,8 +52,9 @@ fn a_crash_at_every_step_leaves_the_last_finished_checkpoint() {
 
 /// A process that recovers executes the log after its checkpoint, and writes the next one.
 fn goes_on(mut ledger: Ledger, mut image: Image, log: &[Command]) {
-    for index in ledger.view().end() as usize..log.len() {
-        let _ = ledger.execute(index as u64, log[index].clone());
+    let applied = ledger.view().end();
+    for (index, command) in (0..).zip(log).skip(applied as usize) {
+        let _ = ledger.execute(index, command.clone());
     }
     checkpoint(&mut ledger, &mut image);
     assert_eq!(image.boot::<Ledger>().unwrap().view(), ledger.view());
