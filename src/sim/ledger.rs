@@ -273,6 +273,7 @@ impl LedgerClients {
             | Indication::Returned { .. }
             | Indication::Publish { .. }
             | Indication::Fetch { .. }
+            | Indication::Topics(_)
             | Indication::HandedOver => false,
         }
     }

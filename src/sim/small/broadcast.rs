@@ -12,8 +12,8 @@ use std::marker::PhantomData;
 
 /// More ticks than any run has.
 const PATIENCE: u64 = 1 << 32;
-const TWO: Size = Size { processes: 2, requests: 2, crashes: 1, ticks: 0 };
-const THREE: Size = Size { processes: 3, requests: 2, crashes: 1, ticks: 0 };
+const TWO: Size = Size { processes: 2, requests: 2, crashes: 1, ticks: 0, again: true };
+const THREE: Size = Size { processes: 3, requests: 2, crashes: 1, ticks: 0, again: true };
 
 /// An order, and what is judged of it.
 pub(super) trait Kind: Clone + Debug + 'static {
@@ -106,6 +106,7 @@ impl<K: Kind> Scenario for Broadcast<K> {
     const TRIALS: &'static [Trial] = K::TRIALS;
     const CLOSED: Size = TWO;
     const WIDE: Size = Size { ticks: 1, ..THREE };
+    const HEARS_ITSELF_AT_ONCE: bool = true;
     type Process = Topics;
     type Monitor = Publishers<K>;
 }

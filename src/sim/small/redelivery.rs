@@ -14,7 +14,7 @@ const NAME: &str = "s";
 const PATIENCE: u64 = 1 << 32;
 /// Requests that publish are numbered from here on; an acknowledgement has the number of its position.
 const PUBLISH: u64 = 1 << 32;
-const TWO: Size = Size { processes: 2, requests: 2, crashes: 1, ticks: 0 };
+const TWO: Size = Size { processes: 2, requests: 2, crashes: 1, ticks: 0, again: true };
 
 /// Small, so that they are met.
 fn bounds() -> Bounds {
@@ -44,8 +44,9 @@ impl Scenario for Redelivery {
             within: Some(Size { ticks: 1, ..TWO }),
         },
     ];
-    const CLOSED: Size = Size { processes: 2, requests: 1, crashes: 1, ticks: 0 };
-    const WIDE: Size = Size { processes: 3, requests: 1, crashes: 1, ticks: 1 };
+    const CLOSED: Size = Size { processes: 2, requests: 1, crashes: 1, ticks: 0, again: true };
+    const WIDE: Size = Size { processes: 3, requests: 1, crashes: 1, ticks: 1, again: true };
+    const HEARS_ITSELF_AT_ONCE: bool = true;
     type Process = Topics;
     type Monitor = Readers;
 
