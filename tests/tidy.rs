@@ -12,7 +12,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("atomic_commit", &["kernel"]),
     ("links", &["kernel"]),
     ("broadcast", &["kernel", "consensus", "links"]),
-    ("register", &["kernel"]),
+    ("register", &["kernel", "broadcast"]),
     ("stack", &["kernel", "consensus", "broadcast", "register"]),
     ("kv", &["kernel", "broadcast", "proto"]),
     ("ledger", &["kernel", "consensus", "broadcast", "atomic_commit", "kv"]),
@@ -23,6 +23,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "sim",
         &[
             "kernel",
+            "links",
             "consensus",
             "broadcast",
             "register",

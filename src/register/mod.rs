@@ -38,6 +38,7 @@ pub use operation::{Ask, Failed, Outcome, Return, Returned, tag};
 use self::cells::Cells;
 use self::message::OperationId;
 use self::operation::{Operation, Phase, Step};
+use crate::broadcast::BestEffort;
 use crate::kernel::{Config, Incarnation, Mutant, ProcessId, ProcessSet, Stored, Turn, Undecodable};
 use std::collections::BTreeMap;
 
@@ -53,6 +54,8 @@ pub const MAX_NAME: usize = 100;
 pub struct Registers {
     config: Config,
     inc: Incarnation,
+    /// Questions go to all replicas, and may be lost.
+    everybody: BestEffort<RegisterMessage>,
     cells: Cells,
     next: u64,
     operations: BTreeMap<u64, Operation>,
@@ -67,7 +70,16 @@ impl Registers {
     /// When a stored cell does not decode.
     pub fn start(config: Config, inc: Incarnation, stored: &Stored) -> Result<Self, Undecodable> {
         let cells = Cells::recover(&config.bounds, stored)?;
-        Ok(Self { config, inc, cells, next: 1, operations: BTreeMap::new(), voters: ProcessSet::default() })
+        let everybody = BestEffort::start(&config);
+        Ok(Self {
+            config,
+            inc,
+            everybody,
+            cells,
+            next: 1,
+            operations: BTreeMap::new(),
+            voters: ProcessSet::default(),
+        })
     }
 
     /// Whose answers count from now on. A process that is not among them itself asks and answers
@@ -111,7 +123,7 @@ impl Registers {
         }
         let operation = Operation::new(request, name, ask, patience, self.config.timing.resend);
         let id = self.id(self.next);
-        turn.send_all(self.config.members(), &operation.question(id));
+        self.everybody.broadcast(&operation.question(id), turn);
         self.operations.insert(self.next, operation);
         self.next += 1;
         Ok(())
@@ -223,7 +235,7 @@ impl Registers {
                 self.cells.take(&operation.name, cell.clone(), turn);
                 operation.impose(cell, self.config.timing.resend);
                 let question = operation.question(OperationId { inc: self.inc, number });
-                turn.send_all(self.config.members(), &question);
+                self.everybody.broadcast(&question, turn);
                 None
             }
         }

@@ -3,6 +3,7 @@
 use crate::broadcast::{BroadcastMessage, Seen};
 use crate::consensus::{Accept, Heartbeat, Membership, Paxos};
 use crate::kernel::{Component, FrameError, Opened};
+use crate::links::LinkMessage;
 use crate::register::RegisterMessage;
 use bytes::Bytes;
 use std::fmt;
@@ -65,9 +66,19 @@ impl fmt::Display for Said {
             Self::Request(o) => write!(f, "Request(kind {})", o.kind()),
             Self::CatchUp(o) => write!(f, "CatchUp(kind {})", o.kind()),
             Self::Register(m) => register(m, f),
-            Self::Link(o) => write!(f, "Link(kind {})", o.kind()),
             Self::Broadcast(m) => broadcast(m, f),
+            Self::Link(o) => link(o, f),
         }
+    }
+}
+
+fn link(frame: &Opened, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match frame.message() {
+        Ok(LinkMessage::Data { inc, low, number, .. }) => {
+            write!(f, "Data(inc {inc}, low {low}, number {number})")
+        }
+        Ok(LinkMessage::Ack { inc, of, below, .. }) => write!(f, "Ack(inc {inc}, of {of}, below {below})"),
+        Err(_) => write!(f, "Link(kind {})", frame.kind()),
     }
 }
 
