@@ -69,7 +69,7 @@ impl Scenario for LoggedBroadcast {
         seeds: 20,
         within: Some(Size { ticks: 2, ..PAIR }),
     }];
-    const CLOSED: Size = Size { processes: 2, requests: 2, crashes: 1, ticks: 1, again: false };
+    const CLOSED: Size = Size { processes: 2, requests: 1, crashes: 1, ticks: 1, again: false };
     const WIDE: Size = Size { processes: 3, requests: 2, crashes: 1, ticks: 1, again: false };
     const HEARS_ITSELF_AT_ONCE: bool = true;
     type Process = Reader<LoggedBestEffort>;
