@@ -148,6 +148,11 @@ impl Broadcasts {
         }
     }
 
+    /// Whether a position was ever told.
+    pub(super) fn told_of(&self, p: ProcessId) -> impl Fn(u64) -> bool {
+        move |position| self.seen[p.index()].log.contains_key(&position)
+    }
+
     /// Whether a position was told, and is of a topic.
     pub(super) fn holds(&self, p: ProcessId, topic: Topic) -> impl Fn(u64) -> bool {
         move |position| self.seen[p.index()].log.get(&position).is_some_and(|r| r.is_of(&topic))

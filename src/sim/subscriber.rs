@@ -23,8 +23,6 @@ pub(super) struct Subscriber {
     stopping: BTreeMap<u64, u64>,
     /// Whether it was told that it fell off.
     fell: bool,
-    /// What is kept of the log, as it was told last.
-    kept: u64,
 }
 
 impl Subscriber {
@@ -39,7 +37,6 @@ impl Subscriber {
             stopped: BTreeSet::new(),
             stopping: BTreeMap::new(),
             fell: false,
-            kept: 0,
         }
     }
 
@@ -85,13 +82,12 @@ impl Subscriber {
         self.owed.remove(&position);
     }
 
-    /// Its acknowledgement is answered. `record` says whether a position was ever told, and is of its
-    /// topic.
+    /// Its acknowledgement is answered. `told` says whether the log ever held something at a position.
     pub(super) fn stopped(
         &mut self,
         request: u64,
         outcome: &Result<(), AcknowledgeError>,
-        record: impl Fn(u64) -> bool,
+        told: impl Fn(u64) -> bool,
     ) -> Verdict {
         let Some(position) = self.stopping.remove(&request) else { return Ok(()) };
         let at = self.at;
@@ -99,7 +95,7 @@ impl Subscriber {
             Ok(()) => {
                 self.stopped.insert(position);
                 self.pending.remove(&position);
-                ensure(record(position) || position < self.kept, Property::Stop, || {
+                ensure(told(position), Property::Stop, || {
                     format!("{at} takes an acknowledgement of position {position}, which it never delivered")
                 })
             }
@@ -118,7 +114,8 @@ impl Subscriber {
         }
     }
 
-    /// It is delivered what waits for its acknowledgement.
+    /// It is delivered what waits for its acknowledgement. `record` says whether a position was told,
+    /// and is of its topic.
     pub(super) fn delivered(&mut self, positions: &[u64], record: impl Fn(u64) -> bool) -> Verdict {
         let at = self.at;
         let again = positions.iter().find(|p| self.stopped.contains(p));
@@ -146,6 +143,7 @@ impl Subscriber {
     pub(super) fn falls(&mut self, fell: FellOff) -> Verdict {
         self.fell = true;
         self.owed.clear();
+        self.pending.clear();
         let (at, position) = (self.at, fell.position);
         ensure(!self.stopped.contains(&position), Property::KeptForCursor, || {
             format!("{at} says that its subscriber fell off at {position}, which is acknowledged")
@@ -154,8 +152,7 @@ impl Subscriber {
 
     /// So much of the log is kept, which ends here. What it is told first after a boot may repeat a
     /// trim of the life before, which nobody was told of.
-    pub(super) fn kept(&mut self, first: u64, kept: u64, end: u64) -> Verdict {
-        self.kept = kept;
+    pub(super) fn kept(&self, first: u64, kept: u64, end: u64) -> Verdict {
         if first <= kept {
             return Ok(());
         }

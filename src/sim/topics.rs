@@ -254,7 +254,7 @@ impl TopicClients {
             }
             TopicIndication::Acknowledged { request, outcome } => {
                 let reader = &mut self.readers[at.index()];
-                reader.subscriber.stopped(*request, outcome, self.judge.holds(at, subscribed(at)))
+                reader.subscriber.stopped(*request, outcome, self.judge.told_of(at))
             }
             TopicIndication::Unsubscribed { .. } => Ok(()),
         }

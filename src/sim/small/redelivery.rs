@@ -68,14 +68,15 @@ struct Reader {
     subscriber: Subscriber,
     /// Whether it has subscribed in this life of its process.
     here: bool,
-    /// Whether it was delivered something since faults stopped, or since its last acknowledgement.
-    served: bool,
+    /// How often it was delivered something since it was asked something, or its process recovered;
+    /// more than twice is twice.
+    served: u8,
 }
 
 impl Monitor<Topics> for Readers {
     fn new(processes: usize) -> Self {
         let reader =
-            |p| Reader { subscriber: Subscriber::new(ProcessId(p), &bounds()), here: false, served: false };
+            |p| Reader { subscriber: Subscriber::new(ProcessId(p), &bounds()), here: false, served: 0 };
         Self { judge: Broadcasts::new(processes), readers: (0..processes as u8).map(reader).collect() }
     }
 
@@ -107,6 +108,7 @@ impl Monitor<Topics> for Readers {
 
     fn asked(&mut self, at: At<'_>, request: &TopicRequest) {
         let reader = &mut self.readers[at.process.index()];
+        reader.served = 0;
         match request {
             TopicRequest::Publish { .. } => {
                 self.judge.asks(at.process, Guarantee::Reliable, None);
@@ -116,7 +118,6 @@ impl Monitor<Topics> for Readers {
                 reader.subscriber.subscribes();
             }
             TopicRequest::Acknowledge { request, position, .. } => {
-                reader.served = false;
                 reader.subscriber.stops(*request, *position);
             }
             TopicRequest::Unsubscribe { .. } => {}
@@ -136,7 +137,7 @@ impl Monitor<Topics> for Readers {
     fn crashed(&mut self, process: ProcessId) {
         let reader = &mut self.readers[process.index()];
         reader.here = false;
-        reader.served = false;
+        reader.served = 0;
         reader.subscriber.crashes();
     }
 
@@ -155,12 +156,12 @@ impl Monitor<Topics> for Readers {
                 Ok(())
             }
             TopicIndication::Redelivered { outcome: Ok(positions), .. } => {
-                *served = true;
+                *served = (*served + 1).min(2);
                 subscriber.delivered(positions, holds)
             }
             TopicIndication::Redelivered { outcome: Err(fell), .. } => subscriber.falls(*fell),
             TopicIndication::Acknowledged { request, outcome } => {
-                subscriber.stopped(*request, outcome, holds)
+                subscriber.stopped(*request, outcome, self.judge.told_of(at.process))
             }
             TopicIndication::Published { .. } | TopicIndication::Unsubscribed { .. } => Ok(()),
         }
@@ -170,7 +171,7 @@ impl Monitor<Topics> for Readers {
         for p in up.iter().map(|at| at.process) {
             let Reader { subscriber, served, .. } = &self.readers[p.index()];
             let waits = !subscriber.owed().is_empty() && !subscriber.fell();
-            ensure(!waits || *served, Property::Recurrence, || {
+            ensure(!waits || *served == 2, Property::Recurrence, || {
                 format!("{p} has not delivered {:?} again", subscriber.owed())
             })?;
         }
