@@ -35,7 +35,7 @@ pub struct Durable {
 /// * nothing below `decided` is ever truncated or replaced by something else;
 /// * `acc` moves to a new ballot only together with the whole of what its leader adopted, in one
 ///   batch: half of it must not look like a log of that ballot.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Acceptor {
     config: Config,
     inc: Incarnation,

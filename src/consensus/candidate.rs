@@ -24,7 +24,7 @@ pub struct Promise {
 }
 
 /// A process that stands in ballot `n`, which its own `prom` already is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Candidate {
     /// The ballot.
     pub n: Ballot,

@@ -42,7 +42,7 @@ struct Heard {
 }
 
 /// The leader detector of one process.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Detector {
     config: Config,
     inc: Incarnation,

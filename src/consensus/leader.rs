@@ -25,7 +25,7 @@ struct Follower {
 ///
 /// Invariant: `matched ≤ next ≤ len` for every follower; a process counts for an index only once,
 /// by its `matched`, and the leader itself only by what is durable.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Leader {
     config: Config,
     /// The ballot.

@@ -14,7 +14,7 @@ use crate::kernel::{Incarnation, ProcessId, ProcessSet};
 pub type Asked = (ProcessId, Incarnation, u64);
 
 /// The rounds of one leadership.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Reads {
     round: u64,
     out: bool,

@@ -43,7 +43,7 @@ pub enum Notice {
     Forgot,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Role {
     Follower,
     Candidate(Candidate),
@@ -51,7 +51,7 @@ enum Role {
 }
 
 /// One process of the replicated log.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SequencePaxos {
     config: Config,
     acceptor: Acceptor,

@@ -101,6 +101,10 @@ pub enum Property {
     PublishedOnce,
     /// A reader misses nothing between its cursor and what it reads, unless it is told so.
     Retention,
+    /// In the end, whoever is trusted hears a majority.
+    LeaderAccuracy,
+    /// In the end, all that hear the leader trust it, and go on to.
+    LeaderAgreement,
     /// The code's own assertions hold.
     Assertions,
 }
@@ -156,6 +160,8 @@ impl fmt::Display for Property {
             Self::TotalOrder => "uniform total order",
             Self::PublishedOnce => "no duplication of publications",
             Self::Retention => "retention",
+            Self::LeaderAccuracy => "leader detector: eventual accuracy",
+            Self::LeaderAgreement => "leader detector: eventual agreement",
             Self::Assertions => "assertions",
         })
     }

@@ -82,16 +82,23 @@ enum Step {
 
 /// One of so many states is one from which liveness is judged.
 const PART: u128 = 128;
-/// Ticks after which what has to happen has.
-const REST: usize = 24;
+/// Ticks after which things are at rest.
+const REST: usize = 16;
 
-/// Explores a scenario within bounds, as far as `limit` states.
-pub(super) fn explore<S: Scenario>(size: Size, limit: usize, mutants: Mutants) -> Explored {
+/// Explores a scenario within bounds, as far as `limit` states. Where one property alone is asked for,
+/// whatever violates another ends there, and is not told.
+pub(super) fn explore<S: Scenario>(
+    size: Size,
+    limit: usize,
+    only: Option<Property>,
+    mutants: Mutants,
+) -> Explored {
     let timing = Timing { heartbeat: 1, election: 4, resend: 1 };
     let world = World::<S>::new(Links::whole(size.processes), size.processes, timing, mutants);
     let mut explorer = Explorer {
         size,
         limit,
+        only,
         world,
         frames: Vec::new(),
         numbers: Table::default(),
@@ -160,6 +167,7 @@ type Violated = (usize, Option<Step>, Failure);
 struct Explorer<S: Scenario> {
     size: Size,
     limit: usize,
+    only: Option<Property>,
     /// The world before anybody has booted.
     world: World<S>,
     /// Every frame that was ever sent, by number.
@@ -200,12 +208,19 @@ impl<S: Scenario> Explorer<S> {
             self.explored.depth = depth;
             if state.digest().is_multiple_of(PART) {
                 self.explored.judged += 1;
-                guard(|| self.judge(&state)).map_err(|failure| (number, None, failure))?;
+                if let Err(failure) = guard(|| self.judge(&state))
+                    && self.counts(&failure)
+                {
+                    return Err((number, None, failure));
+                }
             }
             for step in self.steps(&state) {
-                let reached = guard(|| self.take(&mut state, step));
-                let reached = reached.map_err(|failure| (number, Some(step), failure))?;
-                let Some(mut reached) = reached else { continue };
+                let mut reached = match guard(|| self.take(&mut state, step)) {
+                    Ok(Some(reached)) => reached,
+                    Ok(None) => continue,
+                    Err(failure) if self.counts(&failure) => return Err((number, Some(step), failure)),
+                    Err(_) => continue,
+                };
                 if self.seen.insert(reached.digest(), ()).is_none() {
                     if self.seen.len() > self.limit {
                         return Ok(false);
@@ -216,6 +231,10 @@ impl<S: Scenario> Explorer<S> {
             }
         }
         Ok(true)
+    }
+
+    fn counts(&self, failure: &Failure) -> bool {
+        self.only.is_none_or(|property| property == failure.property)
     }
 
     /// Everything that may happen next.
@@ -251,7 +270,7 @@ impl<S: Scenario> Explorer<S> {
     }
 
     fn asks(&self, state: &State<S>, at: ProcessId) -> Vec<Request<S>> {
-        let at = state.processes[at.index()].at();
+        let at = state.processes[at.index()].at().filter(|_| at.index() < self.size.askers);
         at.map_or_else(Vec::new, |at| state.monitor.asks(at, self.size.requests))
     }
 
@@ -310,7 +329,7 @@ impl<S: Scenario> Explorer<S> {
         if let Some(known) = self.reactions.get(&name) {
             return Ok(known.clone());
         }
-        let mut reaction = process.react(event)?;
+        let mut reaction = process.react(event, self.size.overtaken)?;
         let sent = reaction.sent.drain(..).map(|flight| {
             *self.numbers.entry(flight.digest).or_insert_with(|| {
                 self.frames.push(flight);
@@ -326,8 +345,7 @@ impl<S: Scenario> Explorer<S> {
     /// From here on there are no faults: what has to happen does.
     fn judge(&self, state: &State<S>) -> Result<(), Failure> {
         let mut world = self.world_of(state);
-        world.calm(REST, false)?;
-        world.judge()
+        world.calm(0, REST)
     }
 
     fn world_of(&self, state: &State<S>) -> World<S> {
@@ -347,8 +365,8 @@ impl<S: Scenario> Explorer<S> {
         for step in way.into_iter().rev() {
             let Some(step) = step else {
                 let mut world = self.world_of(&state);
-                world.words = Some(vec!["what is in flight is lost, and faults stop".to_owned()]);
-                let _ = guard(|| world.calm(REST, false));
+                world.words = Some(vec!["what is in flight is lost".to_owned()]);
+                let _ = guard(|| world.calm(0, REST));
                 told.extend(world.words.unwrap_or_default());
                 break;
             };

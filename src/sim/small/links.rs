@@ -39,9 +39,9 @@ impl Links {
         links
     }
 
-    /// Whether some link is missing for ever.
-    pub(super) fn is_incomplete(&self) -> bool {
-        self.absent.contains(&true)
+    /// Whether no link is missing for ever.
+    pub(in crate::sim) fn is_whole(&self) -> bool {
+        !self.absent.contains(&true)
     }
 
     /// Cuts links for now: in a random shape, in one direction or both.

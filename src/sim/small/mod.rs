@@ -29,9 +29,12 @@
 //! does not count, and what always differs (a counter of everything) keeps a state space from closing.
 
 mod broadcast;
-mod coverage;
 mod cursor;
+mod consensus;
+mod coverage;
+mod detector;
 mod digest;
+mod elector;
 mod explorer;
 mod fifo_link;
 mod links;
@@ -71,7 +74,7 @@ pub struct Module {
     /// Wider bounds, within which as many are tried as there is time for.
     pub wide: Size,
     run: fn(u64, Mutants) -> Run,
-    explore: fn(Size, usize, Mutants) -> Explored,
+    explore: fn(Size, usize, Option<Property>, Mutants) -> Explored,
 }
 
 /// Every scenario.
@@ -87,6 +90,8 @@ pub const MODULES: &[Module] = &[
     Module::of::<broadcast::Broadcast<broadcast::InCausalOrder>>(),
     Module::of::<cursor::Cursor>(),
     Module::of::<redelivery::Redelivery>(),
+    Module::of::<consensus::Consensus>(),
+    Module::of::<detector::LeaderDetector>(),
 ];
 
 impl Module {
@@ -113,7 +118,13 @@ impl Module {
     }
 
     /// Tries every execution within bounds, as far as `limit` states.
-    pub fn explore(&self, size: Size, limit: usize, mutants: Mutants) -> Explored {
-        (self.explore)(size, limit, mutants)
+    pub fn explore(&self, size: Size, limit: usize) -> Explored {
+        (self.explore)(size, limit, None, Mutants::default())
+    }
+
+    /// The same with a bug, which only the violation of one property finds.
+    #[cfg(feature = "mutants")]
+    pub fn hunt(&self, trial: &Trial, size: Size, limit: usize) -> Explored {
+        (self.explore)(size, limit, Some(trial.by), Mutants::only(trial.mutant))
     }
 }

@@ -56,8 +56,8 @@ impl<S: Scenario> Event<S> {
 }
 
 impl<S: Scenario> Process<S> {
-    /// Reacts to an event.
-    pub(super) fn react(&self, event: &Event<S>) -> Result<Reaction<S>, Failure> {
+    /// Reacts to an event; what it says to itself it hears at once, unless that may be `overtaken`.
+    pub(super) fn react(&self, event: &Event<S>, overtaken: bool) -> Result<Reaction<S>, Failure> {
         let mut process = self.clone();
         let mut stored = None;
         match event {
@@ -87,7 +87,7 @@ impl<S: Scenario> Process<S> {
         let stored = stored.map(|batch| trace::words(&batch));
         let (mut sent, mut shown) = (Vec::new(), Vec::new());
         process.expose(&mut sent, &mut shown);
-        while S::HEARS_ITSELF_AT_ONCE && process.alive.as_ref().is_some_and(|a| !a.inbox.is_empty()) {
+        while !overtaken && process.alive.as_ref().is_some_and(|a| !a.inbox.is_empty()) {
             process.hear();
             process.expose(&mut sent, &mut shown);
         }

@@ -26,18 +26,17 @@ impl Scenario for Register {
             mutant: Mutant::ReadUnimposed,
             by: Property::RegisterAtomicity,
             seeds: 100,
-            within: Some(Size { processes: 3, requests: 3, crashes: 0, ticks: 0, again: false }),
+            within: Some(Size { requests: 3, crashes: 0, ticks: 0, ..Size::THREE }),
         },
         Trial {
             mutant: Mutant::WriteUnconsulted,
             by: Property::RegisterAtomicity,
             seeds: 20,
-            within: Some(Size { processes: 3, requests: 2, crashes: 0, ticks: 0, again: false }),
+            within: Some(Size { crashes: 0, ticks: 0, ..Size::THREE }),
         },
     ];
-    const CLOSED: Size = Size { processes: 2, requests: 2, crashes: 1, ticks: 1, again: false };
-    const WIDE: Size = Size { processes: 3, requests: 2, crashes: 1, ticks: 1, again: false };
-    const HEARS_ITSELF_AT_ONCE: bool = true;
+    const CLOSED: Size = Size::TWO;
+    const WIDE: Size = Size::THREE;
     type Process = Replica;
     type Monitor = Callers;
 }

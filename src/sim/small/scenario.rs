@@ -19,9 +19,6 @@ pub(in crate::sim) trait Scenario: Clone + Debug + 'static {
     const CLOSED: Size;
     /// Wider bounds, within which as many are tried as there is time for.
     const WIDE: Size;
-    /// Whether, in all executions, what a process says to itself is heard before anything else is:
-    /// fewer states, where nothing depends on what comes between.
-    const HEARS_ITSELF_AT_ONCE: bool;
     /// The stack.
     type Process: Protocol<Request: Clone + Debug, Indication: Clone + Debug> + Clone + Debug;
     /// Who plays the layer above, and judges.
@@ -31,11 +28,13 @@ pub(in crate::sim) trait Scenario: Clone + Debug + 'static {
     fn configure(_config: &mut Config) {}
 }
 
-/// Bounds of an exploration, or of a run.
+/// Bounds of an exploration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Size {
     /// Processes.
     pub processes: usize,
+    /// The first so many of them are asked anything.
+    pub askers: usize,
     /// Requests, of all processes together; what counts as one is the monitor's to say.
     pub requests: usize,
     /// Crashes of each process.
@@ -44,6 +43,17 @@ pub struct Size {
     pub ticks: usize,
     /// Whether what was sent once may arrive any number of times, and not once at most.
     pub again: bool,
+    /// Whether what a process says to itself may be overtaken by what others say to it. Where nothing
+    /// depends on what comes between, it is heard at once: there are fewer states.
+    pub overtaken: bool,
+}
+
+impl Size {
+    /// Two processes, two requests, a crash and a tick each.
+    pub const TWO: Size =
+        Size { processes: 2, askers: 2, requests: 2, crashes: 1, ticks: 1, again: false, overtaken: false };
+    /// The same with three.
+    pub const THREE: Size = Size { processes: 3, askers: 3, ..Self::TWO };
 }
 
 /// A bug, and what must find it.
@@ -108,6 +118,9 @@ pub(in crate::sim) trait Monitor<P: Protocol>: Clone + Debug {
 
     /// A process crashed: what it was asked is nobody's any more.
     fn crashed(&mut self, _process: ProcessId) {}
+
+    /// Faults stopped a while ago: what must come to rest has.
+    fn settled(&mut self) {}
 
     /// Faults stopped long ago, everybody is up, and these links are there: what had to happen has
     /// happened.

@@ -229,13 +229,25 @@ impl<S: Scenario> World<S> {
         Ok(())
     }
 
-    /// Faults have stopped: everybody recovers, links heal, and everything that is said arrives, in
-    /// order, for so many ticks. `asking` says whether the layer above still asks.
-    pub(super) fn calm(&mut self, ticks: usize, asking: bool) -> Verdict {
+    /// Faults stop: links heal, everybody recovers, and everything that is said arrives. For `asking`
+    /// ticks the layer above still asks; after `waiting` more things must have come to rest, and after
+    /// as many again what had to happen has.
+    pub(super) fn calm(&mut self, asking: usize, waiting: usize) -> Verdict {
+        self.say(|| "faults stop".to_owned());
         self.links.heal();
         for p in self.members().filter(|p| !self.is_up(*p)).collect::<Vec<_>>() {
             self.boot(p)?;
         }
+        self.pass(asking, true)?;
+        self.pass(waiting, false)?;
+        self.monitor.change().settled();
+        self.pass(waiting, false)?;
+        let up: Vec<At<'_>> = self.processes.iter().filter_map(|p| p.at()).collect();
+        self.monitor.finally(&self.links, &up)
+    }
+
+    /// Ticks pass, and nothing goes wrong.
+    fn pass(&mut self, ticks: usize, asking: bool) -> Verdict {
         for _ in 0..ticks {
             for p in self.members() {
                 if let Some(request) = self.asks(p).into_iter().next().filter(|_| asking) {
@@ -265,12 +277,6 @@ impl<S: Scenario> World<S> {
             self.handle(p, usize::MAX);
         }
         Ok(())
-    }
-
-    /// Whether everything that had to happen has.
-    pub(super) fn judge(&self) -> Verdict {
-        let up: Vec<At<'_>> = self.processes.iter().filter_map(|p| p.at()).collect();
-        self.monitor.finally(&self.links, &up)
     }
 }
 
