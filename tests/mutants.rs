@@ -4,6 +4,7 @@
 #![cfg(feature = "mutants")]
 
 use kvorum::kernel::{Mutant, Mutants};
+use kvorum::sim::small::{self, MODULES, Module};
 use kvorum::sim::{self, Options, Outcome, Profile, Property};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,6 +64,10 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         | Mutant::FrameUnchecked
         | Mutant::FramesMultiply
         | Mutant::OneLeftOut
+        | Mutant::QuestionOnce
+        | Mutant::LatePromiseIgnored
+        | Mutant::GapFilled
+        | Mutant::CandidacyUnconnected
         | Mutant::CursorStoredApart => return None,
         Mutant::OwnCopyCountedTwice => (P::UniformAgreement, All, FEW, 300),
         Mutant::DeliveredWithoutMajority => (P::UniformAgreement, All, FEW, 300),
@@ -117,6 +122,56 @@ fn each<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> 
     results.into_iter().map(|(_, result)| result).collect()
 }
 
+/// A line of the table.
+struct Row {
+    property: Property,
+    monitor: String,
+    mutant: String,
+    seeds: String,
+}
+
+/// Properties that have no mutant, and the test that tries each.
+fn tested(property: Property) -> Option<&'static str> {
+    match property {
+        Property::Determinism => Some("simulation: the_same_seed_gives_the_same_execution"),
+        Property::Assertions => Some("every seed: a panic is a violation"),
+        _ => None,
+    }
+}
+
+/// What the small modules' own world needs to find each of their mutants: seeds, or none.
+fn small_world() -> Vec<(&'static Module, &'static small::Trial, Option<u64>)> {
+    let trials: Vec<(&Module, &small::Trial)> =
+        MODULES.iter().flat_map(|module| module.trials.iter().map(move |trial| (module, trial))).collect();
+    let needed = each(&trials, |(module, trial)| {
+        (0..trial.seeds).find(|seed| {
+            let found = module.run(*seed, Mutants::only(trial.mutant)).violation;
+            found.is_some_and(|v| v.property == trial.by)
+        })
+    });
+    let found = trials.into_iter().zip(needed);
+    found.map(|((module, trial), needed)| (module, trial, needed)).collect()
+}
+
+/// Prints the table: every property, and what is known to violate it. Returns the properties that
+/// nothing tries.
+fn print(mut rows: Vec<Row>) -> Vec<Property> {
+    let is_in = |rows: &[Row], property| rows.iter().any(|row| row.property == property);
+    let missing: Vec<Property> =
+        Property::ALL.iter().copied().filter(|p| !is_in(&rows, *p) && tested(*p).is_none()).collect();
+    for property in Property::ALL.iter().copied().filter(|p| !is_in(&rows, *p)).collect::<Vec<_>>() {
+        let (monitor, mutant, seeds) = ("-".to_owned(), "-".to_owned(), "-".to_owned());
+        let monitor = tested(property).map_or(monitor, str::to_owned);
+        rows.push(Row { property, monitor, mutant, seeds });
+    }
+    rows.sort_by_key(|row| row.property);
+    println!("{:<36} {:<12} {:<26} seeds", "property", "monitor", "mutant");
+    for Row { property, monitor, mutant, seeds } in rows {
+        println!("{property:<36} {monitor:<12} {mutant:<26} {seeds}");
+    }
+    missing
+}
+
 #[test]
 fn each_mutant_is_found_by_the_monitor_of_its_sentence_and_nothing_without_one() {
     // The longest searches first, so that none is left over at the end.
@@ -129,14 +184,34 @@ fn each_mutant_is_found_by_the_monitor_of_its_sentence_and_nothing_without_one()
             found.is_some_and(|v| v.property == trial.by)
         })
     });
-    println!("{:<24} {:<28} seeds", "mutant", "found by");
-    for ((mutant, trial), needed) in trials.iter().zip(&needed) {
-        let seeds = needed.map_or_else(|| "not found".to_owned(), |seed| (seed + 1).to_string());
-        println!("{:<24} {:<28} {seeds}", format!("{mutant:?}"), trial.by.to_string());
-    }
-    let missed: Vec<_> =
-        trials.iter().zip(&needed).filter(|(_, n)| n.is_none()).map(|((m, _), _)| m).collect();
+    let small = small_world();
+    let seeds = |needed: Option<u64>| needed.map_or("not found".to_owned(), |seed| (seed + 1).to_string());
+    let large = trials.iter().zip(&needed).map(|((mutant, trial), needed)| Row {
+        property: trial.by,
+        monitor: "the stack".to_owned(),
+        mutant: format!("{mutant:?}"),
+        seeds: seeds(*needed),
+    });
+    let rows = large.chain(small.iter().map(|(module, trial, needed)| Row {
+        property: trial.by,
+        monitor: module.name.to_owned(),
+        mutant: format!("{:?}", trial.mutant),
+        seeds: seeds(*needed),
+    }));
+    let untried = print(rows.collect());
+    let mut missed: Vec<Mutant> =
+        trials.iter().zip(&needed).filter(|(_, n)| n.is_none()).map(|((m, _), _)| *m).collect();
+    missed.extend(small.iter().filter(|(_, _, n)| n.is_none()).map(|(_, trial, _)| trial.mutant));
     assert!(missed.is_empty(), "within their seeds these were not found: {missed:?}");
+    assert!(untried.is_empty(), "no mutant violates these, and no test is named: {untried:?}");
+
+    for (module, _, last) in small {
+        for seed in 0..=last.unwrap_or_default() {
+            if let Some(violation) = module.run(seed, Mutants::default()).violation {
+                panic!("without a mutant: {}: {violation}", module.name);
+            }
+        }
+    }
 
     // The control: every seed that was run with a mutant, without one.
     let mut control: Vec<(Profile, u64, u64)> = Vec::new();

@@ -17,6 +17,7 @@ mod quote;
 mod register;
 mod serve;
 mod sim;
+mod small;
 mod txn;
 mod unsupported;
 mod verify;

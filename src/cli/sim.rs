@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::{Failure, output};
+use super::{Failure, output, small};
 use crate::kernel::Mutants;
+use crate::sim::small::Module;
 use crate::sim::{self, Coverage, Options, Outcome, Profile};
 
 /// Run the production code under a simulated adversary
@@ -30,6 +31,7 @@ Profiles:
 
   kvorum sim --seeds 0..2000
   kvorum sim --profile partitions --seed 17
+  kvorum sim --module register --all
 
 Exit codes:
   0  every property held
@@ -50,6 +52,12 @@ pub(super) struct Sim {
     /// Which faults there are
     #[arg(long, value_name = "PROFILE", default_value_t = Profile::All, value_parser = profile)]
     profile: Profile,
+    /// Try one module alone: register, consensus, ...
+    #[arg(long, value_name = "NAME", value_parser = small::module)]
+    module: Option<&'static Module>,
+    /// All executions of the module within bounds, and not those of seeds
+    #[arg(long, requires = "module")]
+    all: bool,
     /// Lines of the trace that is shown of a violation
     #[arg(long, value_name = "N", default_value_t = Options::default().lines)]
     lines: usize,
@@ -87,6 +95,11 @@ impl Sim {
             Some(seed) => seed..seed + 1,
             None => self.seeds.clone(),
         };
+        match self.module {
+            Some(module) if self.all => return small::all(module, self.mutants()),
+            Some(module) => return small::seeds(module, seeds, self.mutants()),
+            None => {}
+        }
         let options = Options {
             steps: self.steps,
             processes: usize::from(self.processes),

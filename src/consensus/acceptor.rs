@@ -231,6 +231,9 @@ impl Acceptor {
     /// Within ballot `acc`: skips what is there, appends what continues the log. Says whether
     /// there was a gap.
     pub fn extend(&mut self, from: u64, mut entries: Vec<Bytes>, turn: &mut Turn) -> bool {
+        if self.config.mutants.on(Mutant::GapFilled) && from > self.log.len() {
+            self.log.append(vec![Bytes::new(); (from - self.log.len()) as usize], turn);
+        }
         let len = self.log.len();
         if from > len {
             return true;

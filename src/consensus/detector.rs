@@ -10,7 +10,7 @@
 //! Source: *OmniPaxos* (EuroSys 2023), section 5, in fail-recovery; rule 2 of ARCHITECTURE.md.
 
 use super::messages::Heartbeat;
-use crate::kernel::{Ballot, Config, Incarnation, ProcessId, ProcessSet, Ticks, Turn};
+use crate::kernel::{Ballot, Config, Incarnation, Mutant, ProcessId, ProcessSet, Ticks, Turn};
 
 /// The state of this process, as the log knows it.
 #[derive(Clone, Copy, Debug)]
@@ -152,7 +152,10 @@ impl Detector {
             && self.config.peers().filter(|p| self.hears(*p)).all(|p| !self.heard[p.index()].happy);
         self.unhappy_rounds = if unhappy { self.unhappy_rounds + 1 } else { 0 };
         let asked_enough = self.unhappy_rounds > PATIENT_ROUNDS || self.config.processes == 1;
-        facts.votes && !facts.engaged && asked_enough && self.is_connected()
+        facts.votes
+            && !facts.engaged
+            && asked_enough
+            && (self.is_connected() || self.config.mutants.on(Mutant::CandidacyUnconnected))
     }
 
     /// Whether this process and those it hears are a majority.

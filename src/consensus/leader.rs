@@ -113,6 +113,9 @@ impl Leader {
         now: Ticks,
         turn: &mut Turn,
     ) {
+        if self.config.mutants.on(Mutant::LatePromiseIgnored) {
+            return;
+        }
         if self.ready {
             self.sync(from, &promise, acceptor, now, turn);
         } else {

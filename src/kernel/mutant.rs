@@ -81,6 +81,10 @@ mutants! {
     RedeliveredAfterStop: "an acknowledged delivery is delivered again after a recovery",
     NotRedelivered: "a delivery that is not acknowledged is delivered once only",
     WindowIgnored: "a subscriber is delivered more than its window",
+    QuestionOnce: "a register's question is asked once",
+    LatePromiseIgnored: "a promise that comes after the election is not answered",
+    GapFilled: "a gap in the log is filled with empty entries",
+    CandidacyUnconnected: "a process stands though it hears no majority",
 }
 
 /// Which mutant is on, if any: always none without the feature `mutants`.

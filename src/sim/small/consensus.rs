@@ -20,9 +20,35 @@ impl Scenario for Consensus {
         Property::ConsensusIntegrity,
         Property::ConsensusAgreement,
     ];
-    const TRIALS: &'static [Trial] = &[];
-    const CLOSED: Size = Size { requests: 3, ticks: 0, overtaken: true, ..Size::TWO };
-    const WIDE: Size = Size { requests: 3, ticks: 0, ..Size::THREE };
+    const TRIALS: &'static [Trial] = &[
+        Trial {
+            mutant: Mutant::LatePromiseIgnored,
+            by: Property::ConsensusTermination,
+            seeds: 40,
+            within: None,
+        },
+        Trial { mutant: Mutant::GapFilled, by: Property::ConsensusValidity, seeds: 100, within: None },
+        Trial {
+            mutant: Mutant::QuorumOfMessages,
+            by: Property::ConsensusIntegrity,
+            seeds: 400,
+            within: None,
+        },
+        Trial {
+            mutant: Mutant::QuorumOfMessages,
+            by: Property::ConsensusAgreement,
+            seeds: 100,
+            within: Some(Size { requests: 4, ticks: 0, askers: 2, ..Size::THREE }),
+        },
+        Trial {
+            mutant: Mutant::StoreAdoptionApart,
+            by: Property::ConsensusAgreement,
+            seeds: 100,
+            within: None,
+        },
+    ];
+    const CLOSED: Option<Size> = Some(Size { requests: 3, ticks: 0, ..Size::TWO });
+    const WIDE: Option<Size> = Some(Size { requests: 3, ticks: 0, ..Size::THREE });
     type Process = Elector;
     type Monitor = Proposers;
 }

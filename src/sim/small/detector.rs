@@ -14,6 +14,12 @@ impl Scenario for LeaderDetector {
     const NAME: &'static str = "detector";
     const PROPERTIES: &'static [Property] = &[Property::LeaderAccuracy, Property::LeaderAgreement];
     const TRIALS: &'static [Trial] = &[
+        Trial {
+            mutant: Mutant::CandidacyUnconnected,
+            by: Property::LeaderAccuracy,
+            seeds: 400,
+            within: None,
+        },
         Trial { mutant: Mutant::CandidacyOnNack, by: Property::LeaderAgreement, seeds: 100, within: None },
         Trial {
             mutant: Mutant::HappyWithoutMajority,
@@ -22,8 +28,8 @@ impl Scenario for LeaderDetector {
             within: None,
         },
     ];
-    const CLOSED: Size = Size { requests: 1, ..Size::TWO };
-    const WIDE: Size = Size { requests: 1, ..Size::THREE };
+    const CLOSED: Option<Size> = None;
+    const WIDE: Option<Size> = None;
     type Process = Elector;
     type Monitor = Followers;
 }

@@ -19,8 +19,8 @@
 //!   each, and two sizes: one that closes, of two processes, and one of three.
 //!
 //! Then a line in [`MODULES`], the properties in `sim/property.rs`, the mutants in `kernel/mutant.rs`.
-//! `cargo test --test small_world` and `--test mutants` do the rest; `kvorum sim --module NAME` shows
-//! one of them.
+//! `cargo test --test small_world` and `--test mutants` do the rest; `kvorum sim --module NAME`, with
+//! `--all` or without, tries one of them.
 //!
 //! In all executions a process has so many ticks (`Size::ticks`) in all: `timing` is 1 tick to resend,
 //! so that each of them matters; in random ones it is 3, and heartbeats take 2.
@@ -70,9 +70,9 @@ pub struct Module {
     /// Its mutants, and what must find each.
     pub trials: &'static [Trial],
     /// Bounds within which every execution is tried, to the end.
-    pub closed: Size,
+    pub closed: Option<Size>,
     /// Wider bounds, within which as many are tried as there is time for.
-    pub wide: Size,
+    pub wide: Option<Size>,
     run: fn(u64, Mutants) -> Run,
     explore: fn(Size, usize, Option<Property>, Mutants) -> Explored,
 }
@@ -118,8 +118,8 @@ impl Module {
     }
 
     /// Tries every execution within bounds, as far as `limit` states.
-    pub fn explore(&self, size: Size, limit: usize) -> Explored {
-        (self.explore)(size, limit, None, Mutants::default())
+    pub fn explore(&self, size: Size, limit: usize, mutants: Mutants) -> Explored {
+        (self.explore)(size, limit, None, mutants)
     }
 
     /// The same with a bug, which only the violation of one property finds.

@@ -23,6 +23,12 @@ impl Scenario for Register {
     const PROPERTIES: &'static [Property] = &[Property::RegisterAtomicity, Property::RegisterTermination];
     const TRIALS: &'static [Trial] = &[
         Trial {
+            mutant: Mutant::QuestionOnce,
+            by: Property::RegisterTermination,
+            seeds: 20,
+            within: Some(Size { requests: 1, crashes: 0, ticks: 0, ..Size::TWO }),
+        },
+        Trial {
             mutant: Mutant::ReadUnimposed,
             by: Property::RegisterAtomicity,
             seeds: 100,
@@ -31,12 +37,12 @@ impl Scenario for Register {
         Trial {
             mutant: Mutant::WriteUnconsulted,
             by: Property::RegisterAtomicity,
-            seeds: 20,
+            seeds: 60,
             within: Some(Size { crashes: 0, ticks: 0, ..Size::THREE }),
         },
     ];
-    const CLOSED: Size = Size::TWO;
-    const WIDE: Size = Size::THREE;
+    const CLOSED: Option<Size> = Some(Size::TWO);
+    const WIDE: Option<Size> = Some(Size::THREE);
     type Process = Replica;
     type Monitor = Callers;
 }

@@ -15,10 +15,11 @@ pub(in crate::sim) trait Scenario: Clone + Debug + 'static {
     const PROPERTIES: &'static [Property];
     /// Its mutants.
     const TRIALS: &'static [Trial];
-    /// Bounds within which every execution is tried, to the end.
-    const CLOSED: Size;
+    /// Bounds within which every execution is tried, to the end; none where only what is in the end is
+    /// judged.
+    const CLOSED: Option<Size>;
     /// Wider bounds, within which as many are tried as there is time for.
-    const WIDE: Size;
+    const WIDE: Option<Size>;
     /// The stack.
     type Process: Protocol<Request: Clone + Debug, Indication: Clone + Debug> + Clone + Debug;
     /// Who plays the layer above, and judges.
