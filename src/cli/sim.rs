@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write as _};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use clap::Args;
 use super::{Failure, output, small};
 use crate::kernel::Mutants;
 use crate::sim::small::Module;
-use crate::sim::{self, Coverage, Options, Outcome, Profile};
+use crate::sim::{self, Coverage, Execution, Options, Outcome, Profile, Violation};
 
 /// Run the production code under a simulated adversary
 #[derive(Debug, Args)]
@@ -32,6 +33,11 @@ Profiles:
   kvorum sim --seeds 0..2000
   kvorum sim --profile partitions --seed 17
   kvorum sim --module register --all
+  kvorum sim --seed 17 --draw 17.svg
+  kvorum sim --seed 17 --configuration 4000
+
+A seed that fails is shrunk before it is shown: fewer processes, faults and steps, the same
+violation. It shrinks the same way each time; steps keep the numbers that they had.
 
 Exit codes:
   0  every property held
@@ -61,6 +67,21 @@ pub(super) struct Sim {
     /// Lines of the trace that is shown of a violation
     #[arg(long, value_name = "N", default_value_t = Options::default().lines)]
     lines: usize,
+    /// Draw the execution of a seed as a space-time diagram: what led to the violation, or the last steps
+    #[arg(long, value_name = "FILE.svg", requires = "seed")]
+    draw: Option<PathBuf>,
+    /// The first step to draw
+    #[arg(long, value_name = "N", requires = "draw")]
+    from: Option<u64>,
+    /// The last step to draw
+    #[arg(long, value_name = "N", requires = "draw")]
+    to: Option<u64>,
+    /// Print what every process holds after this step, its in-buffer and its out-buffer
+    #[arg(long, value_name = "T", requires = "seed")]
+    configuration: Option<u64>,
+    /// Show a violation as it was found
+    #[arg(long)]
+    no_shrink: bool,
     /// Go on after a violation
     #[arg(long)]
     keep_going: bool,
@@ -107,8 +128,11 @@ impl Sim {
             mutants: self.mutants(),
             lines: self.lines,
         };
+        if self.draw.is_some() || self.configuration.is_some() {
+            return quietly(|| self.look_at(seeds.start, &options));
+        }
         let begun = Instant::now();
-        let (done, violations) = run_all(&seeds, &options, self.keep_going)?;
+        let (done, violations) = quietly(|| self.run_all(&seeds, &options))?;
         let coverage = done.iter().fold(Coverage::default(), |mut sum, o| {
             sum += o.coverage;
             sum
@@ -129,6 +153,42 @@ impl Sim {
         }
     }
 
+    /// One execution, to be looked at.
+    fn look_at(&self, seed: u64, options: &Options) -> Result<(), Failure> {
+        let execution = self.shrunk(Execution::record(seed, options));
+        if let Some(step) = self.configuration {
+            output::line(format_args!("{}", execution.configuration(step).trim_end()))?;
+        }
+        if let Some(path) = &self.draw {
+            let window = match (self.from, self.to) {
+                (None, None) => None,
+                (from, to) => Some((from.unwrap_or(0), to.unwrap_or(u64::MAX))),
+            };
+            std::fs::write(path, execution.draw(window)).map_err(|e| {
+                Failure::Other(format!("the picture cannot be written to {}: {e}", path.display()))
+            })?;
+        }
+        match execution.violation() {
+            None => Ok(output::line(format_args!("seed {seed}: every property held, {}", execution.size()))?),
+            Some(violation) => {
+                show(&execution, &violation)?;
+                Err(Failure::Other(format!("seed {seed} violated a property")))
+            }
+        }
+    }
+
+    /// The execution to be shown: one that fails without what its violation does not need.
+    fn shrunk(&self, execution: Execution) -> Execution {
+        if self.no_shrink {
+            return execution;
+        }
+        let mut line = Line::new();
+        let shrunk =
+            execution.shrink(&mut |steps| line.show(|| format!("shrinking: {steps} steps are left ")));
+        line.clear();
+        shrunk
+    }
+
     #[cfg(feature = "mutants")]
     fn mutants(&self) -> Mutants {
         self.mutant.map(Mutants::only).unwrap_or_default()
@@ -147,74 +207,86 @@ fn median(outcomes: &[Outcome], of: impl Fn(&Coverage) -> u64) -> u64 {
     counts.get(counts.len() / 2).copied().unwrap_or(0)
 }
 
-/// Runs every seed, on every core. Returns the outcomes, and how many were violations.
-fn run_all(seeds: &Range<u64>, options: &Options, keep_going: bool) -> Result<(Vec<Outcome>, u64), Failure> {
-    let next = AtomicU64::new(seeds.start);
-    let (sender, receiver) = mpsc::channel();
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    // A violated assertion of the code is a finding, and is shown as one.
+/// A violated assertion of the code is a finding, and is shown as one.
+fn quietly<T>(work: impl FnOnce() -> T) -> T {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let result = std::thread::scope(|scope| {
-        for _ in 0..threads {
-            let (sender, next) = (sender.clone(), &next);
-            scope.spawn(move || {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end || sender.send(sim::run(seed, options)).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-        drop(sender);
-        let mut progress = Progress::new(seeds.end - seeds.start);
-        let (mut done, mut violations) = (Vec::new(), 0);
-        for outcome in receiver {
-            if let Some(violation) = &outcome.violation {
-                violations += 1;
-                progress.clear();
-                output::line(format_args!(
-                    "{violation}\n  see it again: kvorum sim --seed {}\n",
-                    outcome.seed
-                ))?;
-                if !keep_going {
-                    next.store(seeds.end, Ordering::Relaxed);
-                }
-            }
-            done.push(outcome);
-            progress.show(done.len());
-        }
-        progress.clear();
-        Ok((done, violations))
-    });
+    let result = work();
     std::panic::set_hook(hook);
     result
 }
 
+fn show(execution: &Execution, violation: &Violation) -> Result<(), Failure> {
+    output::line(format_args!("{violation}"))?;
+    if let Some(from) = execution.shrunk_from() {
+        output::line(format_args!("  shrunk from {from} to {}", execution.size()))?;
+    }
+    output::line(format_args!("  see it again: kvorum sim --seed {}\n", violation.seed))?;
+    Ok(())
+}
+
+impl Sim {
+    /// Runs every seed, on every core. Returns the outcomes, and how many were violations.
+    fn run_all(&self, seeds: &Range<u64>, options: &Options) -> Result<(Vec<Outcome>, u64), Failure> {
+        let next = AtomicU64::new(seeds.start);
+        let (sender, receiver) = mpsc::channel();
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                let (sender, next) = (sender.clone(), &next);
+                scope.spawn(move || {
+                    loop {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        if seed >= seeds.end || sender.send(sim::run(seed, options)).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+            drop(sender);
+            let mut line = Line::new();
+            let (mut done, mut violations) = (Vec::new(), 0);
+            for outcome in receiver {
+                if outcome.violation.is_some() {
+                    violations += 1;
+                    line.clear();
+                    if !self.keep_going {
+                        next.store(seeds.end, Ordering::Relaxed);
+                    }
+                    let execution = self.shrunk(Execution::record(outcome.seed, options));
+                    execution.violation().map_or(Ok(()), |violation| show(&execution, &violation))?;
+                }
+                done.push(outcome);
+                line.show(|| format!("{} of {} seeds ", done.len(), seeds.end - seeds.start));
+            }
+            line.clear();
+            Ok((done, violations))
+        })
+    }
+}
+
 /// A line on standard error that tells how far a long run is, where a person looks at it.
-struct Progress {
-    seeds: u64,
+struct Line {
     shown: Option<Instant>,
     person: bool,
 }
 
-impl Progress {
-    fn new(seeds: u64) -> Self {
-        Self { seeds, shown: None, person: std::io::stderr().is_terminal() }
+impl Line {
+    fn new() -> Self {
+        Self { shown: None, person: std::io::stderr().is_terminal() }
     }
 
-    fn show(&mut self, done: usize) {
+    fn show(&mut self, text: impl FnOnce() -> String) {
         let due = self.shown.is_none_or(|at| at.elapsed() > Duration::from_millis(200));
         if self.person && due {
             self.shown = Some(Instant::now());
-            eprint!("\r{done} of {} seeds ", self.seeds);
+            eprint!("\r\x1b[K{}", text());
             let _ = std::io::stderr().flush();
         }
     }
 
-    fn clear(&self) {
-        if self.person && self.shown.is_some() {
+    fn clear(&mut self) {
+        if self.shown.take().is_some() {
             eprint!("\r\x1b[K");
         }
     }

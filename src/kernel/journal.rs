@@ -205,6 +205,17 @@ impl<U> Journal<U> {
         release
     }
 
+    /// What was stored and is not on its way to the disk yet, for people.
+    pub fn pending(&self) -> &Batch {
+        &self.pending
+    }
+
+    /// The frames that wait for the disk, for people, and how many indications do.
+    pub fn waiting(&self) -> (impl Iterator<Item = &Outgoing>, usize) {
+        let frames = self.waiting.iter().flat_map(|w| &w.frames);
+        (frames, self.waiting.iter().map(|w| w.indications.len()).sum())
+    }
+
     /// Whether everything that was stored is durable.
     pub fn is_settled(&self) -> bool {
         self.stored == self.durable

@@ -101,6 +101,11 @@ impl Mutants {
         Self { on: Some(mutant) }
     }
 
+    /// The mutant that is on.
+    pub fn which(self) -> Option<Mutant> {
+        Mutant::ALL.iter().copied().find(|mutant| self.on(*mutant))
+    }
+
     /// Whether this mutant is on.
     #[inline]
     pub fn on(self, mutant: Mutant) -> bool {

@@ -64,6 +64,31 @@ pub(super) enum Action {
     Silence { at: ProcessId },
 }
 
+impl Action {
+    /// The process that it moves.
+    pub(super) fn process(self) -> Option<ProcessId> {
+        match self {
+            Self::Deliver { to: at, .. }
+            | Self::Late { to: at, .. }
+            | Self::Handle { at, .. }
+            | Self::Disk { at, .. }
+            | Self::Expose { at, .. }
+            | Self::Tick { at }
+            | Self::Crash { at, .. }
+            | Self::Recover { at }
+            | Self::Mute { at, .. }
+            | Self::Deafen { at, .. }
+            | Self::Stall { at, .. }
+            | Self::Copy { at }
+            | Self::Lose { at, .. }
+            | Self::HandOver { at }
+            | Self::Refuse { at, .. }
+            | Self::Silence { at } => Some(at),
+            Self::Links { .. } | Self::Client { .. } => None,
+        }
+    }
+}
+
 /// What becomes of a frame in flight.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Delivery {
@@ -121,6 +146,33 @@ impl Shape {
             }
             Self::Apart(a, b) => (from.0, to.0) == (a, b) || (from.0, to.0) == (b, a),
             Self::Unheard(speaker, set) => from.0 == speaker && within(set, to),
+        }
+    }
+
+    /// The shape in words.
+    pub(super) fn words(self, processes: usize) -> String {
+        let all = || (0..processes as u8).map(ProcessId);
+        let list = |set: u64, inside: bool| {
+            let names = all().filter(|p| (set >> p.0 & 1 == 1) == inside).map(|p| p.to_string());
+            names.collect::<Vec<_>>().join(" ")
+        };
+        match self {
+            Self::Whole => "all are up".into(),
+            Self::Halves(set) => format!("cut between {} and {}", list(set, true), list(set, false)),
+            Self::OneWay(set) => format!("cut from {} to {}", list(set, true), list(set, false)),
+            Self::Chain(start) => {
+                let place = |i| ProcessId(((usize::from(start) + i) % processes) as u8).to_string();
+                format!("a chain {}", (0..processes).map(place).collect::<Vec<_>>().join(" – "))
+            }
+            Self::Star(hub) => format!("a star around p{hub}"),
+            Self::Holes(_) => {
+                let cut = all().flat_map(|from| all().map(move |to| (from, to)));
+                let cut = cut.filter(|(from, to)| from != to && self.cuts(*from, *to, processes));
+                let cut: Vec<String> = cut.map(|(from, to)| format!("{from}→{to}")).collect();
+                format!("cut {}", cut.join(" "))
+            }
+            Self::Apart(a, b) => format!("cut between p{a} and p{b}"),
+            Self::Unheard(speaker, set) => format!("cut from p{speaker} to {}", list(set, true)),
         }
     }
 }

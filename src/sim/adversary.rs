@@ -19,7 +19,7 @@ use crate::stack::Role;
 use fastrand::Rng;
 
 /// The adversary of one run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Adversary {
     pub(super) rng: Rng,
     pub(super) processes: usize,

@@ -96,7 +96,7 @@ pub(super) type Asked = Option<(ProcessId, Event)>;
 /// All clients of a run.
 #[derive(Debug)]
 pub(super) struct Clients {
-    rng: Rng,
+    pub(super) rng: Rng,
     clients: Vec<Client>,
     recorder: Recorder,
     next: RequestId,
@@ -111,6 +111,8 @@ pub(super) struct Clients {
     ticks: Ticks,
     /// Whether clients begin no more operations.
     stopped: bool,
+    /// The step at which the last of those operations ended that no order explains.
+    pub(super) accused: Option<u64>,
 }
 
 impl Clients {
@@ -134,6 +136,7 @@ impl Clients {
             patience,
             ticks,
             stopped: false,
+            accused: None,
         }
     }
 
@@ -420,10 +423,11 @@ impl Clients {
     }
 
     /// Judges what all clients saw.
-    pub(super) fn judge(&self, coverage: &mut Coverage) -> Verdict {
+    pub(super) fn judge(&mut self, coverage: &mut Coverage) -> Verdict {
         let report = verify(self.recorder.operations(), &Limits::default());
         coverage.undecided += u64::from(!report.undecided.is_empty());
         let Some(violation) = report.violations.first() else { return Ok(()) };
+        self.accused = violation.operations.iter().filter_map(|o| o.end_ns).max();
         let operations = violation.operations.iter().map(|o| {
             let end = o.end_ns.map_or("∞".into(), |e| e.to_string());
             format!("\n      client {} [{}, {end}]  {o}", o.client, o.start_ns)

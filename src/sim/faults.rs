@@ -48,7 +48,7 @@ impl World {
             }
             Err(error) => {
                 // The replica halts: recovery is the only way back.
-                self.say(|| format!("{p} halts: {error}"));
+                self.befalls(p, || format!("halts: {error}"));
                 self.fall(p);
                 Ok(())
             }
@@ -86,7 +86,8 @@ impl World {
         self.topics.stored(p, &process.disk);
         if changed || result.is_ok() {
             let step = self.step;
-            self.trace.note(step, || Note::Stored { at: p, batch: trace::words(commit.batch()) });
+            let batch = || trace::words(commit.batch());
+            self.trace.note(step, || Note::Stored { at: p, batch: batch(), before, after });
             if changed {
                 self.monitors.stored(p, &before, &process.disk, leads)?;
             }
@@ -172,7 +173,7 @@ impl World {
         if self.is_up(p) {
             return;
         }
-        self.say(|| format!("the disk of {p} loses its memory: {how:?}"));
+        self.befalls(p, || format!("loses its memory: {how:?}"));
         *match how {
             Loss::Lost => &mut self.coverage.lost_disks,
             Loss::Damaged => &mut self.coverage.damaged_disks,
@@ -208,7 +209,9 @@ impl World {
 
     /// The links take another shape.
     pub(super) fn reshape(&mut self, shape: Shape, forget: bool) {
-        self.say(|| format!("links: {shape:?}"));
+        let n = self.processes.len();
+        let lost = if forget { "; what a changed link carried is lost" } else { "" };
+        self.say(|| format!("links: {}{lost}", shape.words(n)));
         match shape {
             Shape::Halves(_) => self.coverage.halves += 1,
             Shape::OneWay(_) => self.coverage.one_way += 1,
@@ -217,7 +220,6 @@ impl World {
             Shape::Holes(_) => self.coverage.holes += 1,
             Shape::Whole | Shape::Apart(..) | Shape::Unheard(..) => {}
         }
-        let n = self.processes.len();
         for (from, to) in self.pairs() {
             let cut = shape.cuts(from, to, n);
             let changed = self.network.set_cut(from, to, cut);

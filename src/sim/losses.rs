@@ -17,7 +17,7 @@ use crate::kernel::ProcessId;
 use fastrand::Rng;
 
 /// What is planned for the disks of a run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Losses {
     plans: Vec<Plan>,
     /// A replica is to be wiped while the cluster forms, and who must not hear of it before.

@@ -22,9 +22,12 @@ mod atomicity;
 mod broadcasts;
 mod choices;
 mod clients;
+mod configuration;
 mod coverage;
 mod disk;
+mod draw;
 mod ending;
+mod execution;
 mod facts;
 mod faults;
 mod image;
@@ -38,7 +41,9 @@ mod process;
 mod property;
 mod registers;
 mod said;
+mod script;
 mod service;
+mod shrink;
 pub mod small;
 mod subscriber;
 mod topics;
@@ -47,7 +52,7 @@ mod weights;
 mod world;
 
 use self::adversary::Adversary;
-use self::property::Failure;
+use self::property::{Failure, Verdict};
 use self::world::World;
 use crate::kernel::Mutants;
 use fastrand::Rng;
@@ -55,6 +60,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use self::coverage::{Class, Coverage, Group};
+pub use self::execution::{Execution, Size};
 pub use self::property::Property;
 
 /// Which faults a run has.
@@ -190,11 +196,11 @@ fn execute(seed: u64, options: &Options, keep: usize) -> Outcome {
     let mut rng = Rng::with_seed(seed);
     let mut world = World::new(seed, options, &mut rng, keep);
     let mut adversary = Adversary::new(rng.fork(), world.processes.len(), options);
-    let result = catch_unwind(AssertUnwindSafe(|| live(&mut world, &mut adversary, options)));
-    let failure = match result {
-        Ok(verdict) => verdict.err(),
-        Err(panic) => Some(Failure { property: Property::Assertions, detail: said_in_panic(&*panic) }),
+    let live = || {
+        suffer(&mut world, &mut adversary, options)?;
+        rest(&mut world, &mut adversary)
     };
+    let failure = caught(live).err();
     world.sum_up(adversary.coverage());
     let violation = failure.map(|failure| Violation {
         property: failure.property,
@@ -206,15 +212,32 @@ fn execute(seed: u64, options: &Options, keep: usize) -> Outcome {
     Outcome { seed, coverage: world.coverage, hash: world.trace.hash(), violation }
 }
 
-fn live(world: &mut World, adversary: &mut Adversary, options: &Options) -> monitors::Verdict {
-    for p in world.members() {
-        world.recover(p)?;
-    }
+/// Everyone boots.
+fn boot(world: &mut World) -> Verdict {
+    world.members().try_for_each(|p| world.recover(p))
+}
+
+/// The part of a run that has faults.
+fn suffer(world: &mut World, adversary: &mut Adversary, options: &Options) -> Verdict {
+    boot(world)?;
     while world.steps() < options.steps {
         world.take(adversary)?;
     }
+    Ok(())
+}
+
+/// The part of a run that has none, and the verdict of the clients.
+fn rest(world: &mut World, adversary: &mut Adversary) -> Verdict {
     liveness::check(world, adversary)?;
     world.clients.judge(&mut world.coverage)
+}
+
+/// A violated assertion of the code is a finding like any other.
+fn caught(run: impl FnOnce() -> Verdict) -> Verdict {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(verdict) => verdict,
+        Err(panic) => Err(Failure { property: Property::Assertions, detail: said_in_panic(&*panic) }),
+    }
 }
 
 fn said_in_panic(panic: &(dyn std::any::Any + Send)) -> String {

@@ -22,6 +22,8 @@ pub(super) struct InFlight {
     pub(super) bytes: Bytes,
     /// The incarnation of the sender that sent it.
     pub(super) inc: Incarnation,
+    /// Which sending it was, counted over the whole run.
+    pub(super) id: u64,
     tag: Option<(u8, u8)>,
 }
 
@@ -45,6 +47,8 @@ pub(super) struct Network {
     cut: Vec<bool>,
     /// Whether the newest message of a kind replaces the one that waits.
     replacing: bool,
+    /// How many frames were ever sent.
+    sent: u64,
 }
 
 impl Network {
@@ -56,6 +60,7 @@ impl Network {
             shelves: vec![Vec::new(); pairs],
             cut: vec![false; pairs],
             replacing,
+            sent: 0,
         }
     }
 
@@ -66,9 +71,10 @@ impl Network {
     /// Puts a frame in flight.
     pub(super) fn send(&mut self, from: ProcessId, to: ProcessId, inc: Incarnation, frame: &Frame) -> Sent {
         let pair = self.pair(from, to);
+        self.sent += 1;
         let flight = &mut self.flights[pair];
         let tag = (self.replacing && frame.slot() == Slot::Newest).then(|| frame.tag());
-        let new = InFlight { bytes: frame.bytes().clone(), inc, tag };
+        let new = InFlight { bytes: frame.bytes().clone(), inc, id: self.sent, tag };
         if tag.is_some()
             && let Some(older) = flight.iter_mut().find(|f| f.tag == tag && f.inc == inc)
         {
@@ -80,6 +86,11 @@ impl Network {
         }
         flight.push_back(new);
         Sent::InFlight
+    }
+
+    /// The number of the last sending.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
     }
 
     /// A pair with something to deliver, or none.
@@ -149,6 +160,16 @@ impl Network {
     pub(super) fn unhold(&mut self, from: ProcessId, to: ProcessId, at: usize) -> InFlight {
         let pair = self.pair(from, to);
         self.shelves[pair].remove(at)
+    }
+
+    /// What is in flight from one process to another, the oldest first.
+    pub(super) fn flight(&self, from: ProcessId, to: ProcessId) -> &VecDeque<InFlight> {
+        &self.flights[self.pair(from, to)]
+    }
+
+    /// What is held back from one process to another.
+    pub(super) fn shelf(&self, from: ProcessId, to: ProcessId) -> &[InFlight] {
+        &self.shelves[self.pair(from, to)]
     }
 
     /// Forgets what is in flight from one process to another, but for what `keep` says.

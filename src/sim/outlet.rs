@@ -4,6 +4,7 @@ use super::clients::Glimpse;
 use super::ledger;
 use super::monitors::{Failure, Property, Verdict};
 use super::network::Sent;
+use super::registers::Number;
 use super::service;
 use super::trace::{Note, Trace};
 use super::world::{World, crc};
@@ -23,7 +24,7 @@ impl World {
         self.trace.fold(u64::from(crc(&bytes)));
         if to == p {
             // What a process says to itself is part of it: reliable and in order, until it crashes.
-            self.trace.note(step, || Note::Delivered { from: p, to, bytes: bytes.clone() });
+            self.trace.note(step, || Note::Delivered { from: p, to, id: 0, bytes: bytes.clone() });
             if let Ok(frame) = Opened::check(bytes) {
                 alive.inbox.push_back(Event::Frame { from: p, frame });
             }
@@ -32,13 +33,14 @@ impl World {
         if alive.mute > 0 {
             alive.mute -= 1;
             self.coverage.send_omissions += 1;
-            self.trace.note(step, || Note::Dropped { from: p, to, bytes });
+            self.trace.note(step, || Note::Dropped { from: p, to, id: 0, bytes });
             return;
         }
         if self.network.send(p, to, alive.inc, &frame) == Sent::Dropped {
             self.coverage.dropped += 1;
         }
-        self.trace.note(step, || Note::Sent { from: p, to, bytes });
+        let id = self.network.sent();
+        self.trace.note(step, || Note::Sent { from: p, to, id, bytes });
     }
 
     /// The next indication leaves a process.
@@ -50,6 +52,8 @@ impl World {
         match &indication {
             Indication::Publish { applied, view } => {
                 self.trace.fold(*applied);
+                let (step, revision) = (self.step, service::revision(view));
+                self.trace.note(step, || Note::Shown { at: p, revision });
                 let mut state = Trace::new(0);
                 state.fold(service::revision(view));
                 self.effects.shows(p, service::revision(view))?;
@@ -85,21 +89,21 @@ impl World {
             Indication::HandedOver => {}
             Indication::Topics(told) => {
                 let step = self.step;
-                self.trace.note(step, || Note::Said { text: topic_words(p, told).into() });
+                self.trace.note(step, || Note::Told { at: p, text: topic_words(told).into() });
                 let seen = (&process.disk, process.ticks);
                 return self.topics.upon(p, told, seen, &mut self.coverage);
             }
             Indication::Returned { request, outcome } => {
-                let text = || format!("{p} returns request {request}: {}", returned_words(outcome));
+                let text = || format!("returns {}: {}", Number(*request), returned_words(outcome));
                 let step = self.step;
-                self.trace.note(step, || Note::Said { text: text().into() });
+                self.trace.note(step, || Note::Told { at: p, text: text().into() });
                 let ticks = process.ticks;
                 return self.registers.upon(p, *request, outcome, ticks, &mut self.coverage);
             }
             Indication::Reply { .. } | Indication::Readable { .. } | Indication::Refused { .. } => {
-                let text = || format!("{p} answers {}", answer_words(&indication));
+                let text = || format!("answers {}", answer_words(&indication));
                 let step = self.step;
-                self.trace.note(step, || Note::Said { text: text().into() });
+                self.trace.note(step, || Note::Told { at: p, text: text().into() });
                 self.told = Some((p, step));
                 if self.ledger.asked(&indication) {
                     let glimpse = Glimpse { processes: &self.processes, now: self.step };
@@ -116,7 +120,7 @@ impl World {
 
 fn answer_words(indication: &service::Up) -> String {
     match indication {
-        Indication::Reply { request, .. } => format!("request {request}"),
+        Indication::Reply { request, reply } => format!("request {request}: {}", service::reply_words(reply)),
         Indication::Readable { request } => format!("request {request}: it may read"),
         Indication::Refused { request, why } => format!("request {request}: {why}"),
         Indication::Publish { .. }
@@ -135,26 +139,26 @@ fn returned_words(outcome: &register::Outcome) -> String {
     }
 }
 
-fn topic_words(p: ProcessId, told: &TopicIndication) -> String {
+fn topic_words(told: &TopicIndication) -> String {
     match told {
         TopicIndication::Published { request, outcome: Ok(published) } => {
-            format!("{p} confirms publication {} (request {request})", published.id)
+            format!("confirms publication {} (request {request})", published.id)
         }
         TopicIndication::Published { request, outcome: Err(why) } => {
-            format!("{p} answers request {request}: {why}")
+            format!("answers request {request}: {why}")
         }
         TopicIndication::Delivered { first, records, .. } => {
             let text: Vec<String> = records.iter().map(record_words).collect();
-            format!("{p} delivers from position {first}: {}", text.join(", "))
+            format!("delivers from position {first}: {}", text.join(", "))
         }
-        TopicIndication::Subscribed { outcome, .. } => format!("{p} has a subscriber: {outcome:?}"),
+        TopicIndication::Subscribed { outcome, .. } => format!("has a subscriber: {outcome:?}"),
         TopicIndication::Redelivered { outcome, .. } => {
-            format!("{p} delivers to its subscriber: {outcome:?}")
+            format!("delivers to its subscriber: {outcome:?}")
         }
         TopicIndication::Acknowledged { request, outcome } => {
-            format!("{p} takes acknowledgement {request}: {outcome:?}")
+            format!("takes acknowledgement {request}: {outcome:?}")
         }
-        TopicIndication::Unsubscribed { outcome, .. } => format!("{p} has a subscriber less: {outcome:?}"),
+        TopicIndication::Unsubscribed { outcome, .. } => format!("has a subscriber less: {outcome:?}"),
     }
 }
 

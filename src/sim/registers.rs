@@ -10,10 +10,20 @@ use crate::stack::{Event, RequestId};
 use bytes::Bytes;
 use fastrand::Rng;
 use std::collections::BTreeSet;
+use std::fmt;
 
 const NAMES: [&str; 2] = ["x", "y"];
 /// Requests of these clients are numbered from here on.
 const FIRST: RequestId = 1 << 32;
+
+/// A request of these clients, for people.
+pub(super) struct Number(pub(super) RequestId);
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "operation {}", self.0.wrapping_sub(FIRST))
+    }
+}
 
 /// What a client waits for.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +40,7 @@ struct Waiting {
 /// Clients that read and write registers, one operation at a time each.
 #[derive(Debug)]
 pub(super) struct RegisterClients {
-    rng: Rng,
+    pub(super) rng: Rng,
     clients: Vec<Option<Waiting>>,
     registers: [Atomicity; NAMES.len()],
     next: RequestId,

@@ -168,3 +168,62 @@ pub(super) fn peek(view: &View, key: &str, rows: &dyn Rows) -> Result<Option<(St
 pub(super) fn revision(view: &View) -> u64 {
     view.first.revision().cast_unsigned()
 }
+
+/// A command in a few words.
+pub(super) fn command_words(command: &Bytes) -> String {
+    match Command::decode(command.clone()) {
+        Ok(command) => op_words(&command.op),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn op_words(op: &Op) -> String {
+    let lossy = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+    match op {
+        Op::Put(r) => format!("put {}={}", lossy(&r.key), lossy(&r.value)),
+        Op::DeleteRange(r) => format!("delete {}", lossy(&r.key)),
+        Op::Txn(r) => {
+            let compares = r.compare.iter().map(|c| match &c.target_union {
+                Some(TargetUnion::Value(value)) => format!("{} is {}", lossy(&c.key), lossy(value)),
+                Some(_) | None => format!("{} is absent", lossy(&c.key)),
+            });
+            let writes = r.success.iter().filter_map(|op| match &op.request {
+                Some(request_op::Request::RequestPut(r)) => {
+                    Some(format!("put {}={}", lossy(&r.key), lossy(&r.value)))
+                }
+                Some(request_op::Request::RequestDeleteRange(r)) => Some(format!("delete {}", lossy(&r.key))),
+                Some(request_op::Request::RequestRange(_) | request_op::Request::RequestTxn(_)) | None => {
+                    None
+                }
+            });
+            let (compares, writes): (Vec<String>, Vec<String>) = (compares.collect(), writes.collect());
+            if compares.is_empty() {
+                return writes.join(", ");
+            }
+            format!("if {}: {}", compares.join(", "), writes.join(", "))
+        }
+        Op::Compact(r) => format!("compact below revision {}", r.revision),
+        Op::Alarm(_) => "alarm".into(),
+        Op::OpenSession => "open a session".into(),
+        Op::CloseSession(id) => format!("close session {id}"),
+    }
+}
+
+/// A reply in a few words.
+pub(super) fn reply_words(reply: &Reply) -> String {
+    let header = match reply {
+        Ok(Response::Put(r)) => &r.header,
+        Ok(Response::DeleteRange(r)) => &r.header,
+        Ok(Response::Txn(r, _)) if !r.succeeded => return "comparison failed".into(),
+        Ok(Response::Txn(r, _)) => &r.header,
+        Ok(Response::Compact(r)) => &r.header,
+        Ok(Response::Alarm(_)) => return "done".into(),
+        Ok(Response::SessionOpened(id)) => return format!("session {id}"),
+        Ok(Response::SessionClosed) => return "session closed".into(),
+        Err(error) => return error.to_string(),
+    };
+    match header {
+        Some(header) => format!("done at revision {}", header.revision),
+        None => "done".into(),
+    }
+}

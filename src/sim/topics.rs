@@ -53,7 +53,7 @@ impl Reader {
 /// All clients of topics.
 #[derive(Debug)]
 pub(super) struct TopicClients {
-    rng: Rng,
+    pub(super) rng: Rng,
     publishers: Vec<Publisher>,
     readers: Vec<Reader>,
     judge: Broadcasts,

@@ -1,19 +1,21 @@
 //! The world: processes, network, disks and clients, and what one step of the adversary does to
 //! them. Every step is watched by the monitors.
 
-use super::action::{Action, Delivery, Haste, Step};
+use super::action::{Action, Delivery, Haste};
 use super::adversary::Adversary;
 use super::clients::{Clients, Glimpse};
+use super::configuration;
 use super::coverage::Coverage;
 use super::ledger::LedgerClients;
 use super::monitors::{Effects, Failure, Monitors, Property, Seen, Verdict, ensure};
 use super::network::{InFlight, Network};
 use super::process::{Alive, Process};
-use super::registers::RegisterClients;
+use super::registers::{self, RegisterClients};
 use super::said::Said;
+use super::script::Move;
 use super::service;
 use super::topics::TopicClients;
-use super::trace::{Note, Trace};
+use super::trace::{Note, Part, Trace};
 use super::{Options, Profile};
 use crate::broadcast::TopicRequest;
 use crate::kernel::{Bounds, Config, Opened, ProcessId, Release, Timing};
@@ -45,16 +47,27 @@ pub(super) struct World {
     pub(super) failing_reads: bool,
     /// Keys that clients write, to be looked at in every view.
     pub(super) keys: Vec<String>,
+    /// The process that was moved last.
+    pub(super) moved: Option<ProcessId>,
+    /// The steps so far, where they are written down.
+    pub(super) script: Option<Vec<Move>>,
+    /// The step after which somebody wants to know what every process holds.
+    pub(super) asked_for: Option<u64>,
+    /// That, once the step is over.
+    pub(super) configuration: Option<String>,
 }
 
 impl World {
     pub(super) fn new(seed: u64, options: &Options, rng: &mut Rng, keep: usize) -> Self {
-        let n = match options.processes {
+        // Drawn also where it is given, so that all else is the same with fewer processes.
+        let drawn = match options.profile {
             // A minority must be there that may lose its memory.
-            0 if options.profile == Profile::Disk => [3, 3, 5][rng.usize(..3)],
-            0 => [3, 3, 3, 3, 5, 5, 4, 1][rng.usize(..8)],
-            n => n,
+            Profile::Disk => [3, 3, 5][rng.usize(..3)],
+            Profile::Calm | Profile::Crashes | Profile::Partitions | Profile::All => {
+                [3, 3, 3, 3, 5, 5, 4, 1][rng.usize(..8)]
+            }
         };
+        let n = if options.processes == 0 { drawn } else { options.processes };
         let timing = Timing { heartbeat: 5, election: 20, resend: 8 };
         let bounds = Bounds {
             requests: 32,
@@ -105,7 +118,24 @@ impl World {
             told: None,
             failing_reads: options.profile.has_disks(),
             keys,
+            moved: None,
+            script: None,
+            asked_for: None,
+            configuration: None,
         }
+    }
+
+    /// Every generator that steps draw from.
+    pub(super) fn generators(&mut self) -> [&mut Rng; 4] {
+        [&mut self.rng, &mut self.clients.rng, &mut self.registers.rng, &mut self.topics.rng]
+    }
+
+    /// The next step is this one.
+    pub(super) fn pass_to(&mut self, step: u64) {
+        if self.configuration.is_none() && self.asked_for.is_some_and(|asked| step > asked) {
+            self.configuration = Some(configuration::of(self));
+        }
+        self.step = step;
     }
 
     /// Steps taken so far.
@@ -160,14 +190,11 @@ impl World {
 
     /// Takes one step.
     pub(super) fn take(&mut self, adversary: &mut Adversary) -> Verdict {
-        let Step { action, haste } = adversary.next(self);
-        self.step += 1;
+        let step = adversary.next(self);
+        self.note_down(step);
+        self.pass_to(self.step + 1);
         self.coverage.steps += 1;
-        let moved = self.perform(action)?;
-        if let Some(p) = moved {
-            self.hasten(p, haste)?;
-        }
-        Ok(())
+        self.go(step)
     }
 
     /// Does what a step says. Returns the process that it moved.
@@ -209,22 +236,22 @@ impl World {
                 Ok(Some(at))
             }
             Action::Mute { at, frames } => {
-                self.say(|| format!("{at} omits to send its next {frames} frames"));
+                self.befalls(at, || format!("omits to send its next {frames} frames"));
                 self.alive_mut(at).into_iter().for_each(|alive| alive.mute = frames);
                 Ok(None)
             }
             Action::Deafen { at, frames } => {
-                self.say(|| format!("{at} omits to receive its next {frames} frames"));
+                self.befalls(at, || format!("omits to receive its next {frames} frames"));
                 self.alive_mut(at).into_iter().for_each(|alive| alive.deaf = frames);
                 Ok(None)
             }
             Action::Stall { at, steps } => {
-                self.say(|| format!("the disk of {at} stands still for {steps} steps"));
+                self.befalls(at, || format!("has a disk that stands still for {steps} steps"));
                 self.processes[at.index()].stalled = self.step + steps;
                 Ok(None)
             }
             Action::Copy { at } => {
-                self.say(|| format!("the data directory of {at} is copied"));
+                self.befalls(at, || "has its data directory copied".into());
                 self.processes[at.index()].disk.make_copy();
                 Ok(None)
             }
@@ -250,7 +277,7 @@ impl World {
                 self.ask(asked)
             }
             Action::HandOver { at } => {
-                self.say(|| format!("{at} is asked to hand leadership over"));
+                self.befalls(at, || "is asked to hand leadership over".into());
                 self.arrives(at, Event::HandOver);
                 Ok(Some(at))
             }
@@ -268,7 +295,7 @@ impl World {
                 self.arrive(from, to, frame)
             }
             Action::Silence { at } => {
-                self.say(|| format!("what {at} has in flight is lost"));
+                self.befalls(at, || "loses what it has in flight".into());
                 for to in self.members() {
                     self.network.forget(at, to, || false);
                 }
@@ -281,7 +308,8 @@ impl World {
     pub(super) fn ask(&mut self, asked: Option<(ProcessId, Event)>) -> Result<Option<ProcessId>, Failure> {
         let Some((at, event)) = asked else { return Ok(None) };
         self.trace.fold(0xc11e_0000 + u64::from(at.0));
-        self.say(|| format!("a client asks {at}: {}", words(&event)));
+        let step = self.step;
+        self.trace.note(step, || Note::Asked { at, text: words(&event).into() });
         self.arrives(at, event);
         Ok(Some(at))
     }
@@ -289,6 +317,12 @@ impl World {
     pub(super) fn say(&mut self, text: impl FnOnce() -> String) {
         let step = self.step;
         self.trace.note(step, || Note::Said { text: text().into() });
+    }
+
+    /// Notes what befalls a process.
+    pub(super) fn befalls(&mut self, at: ProcessId, text: impl FnOnce() -> String) {
+        let step = self.step;
+        self.trace.note(step, || Note::Befell { at, text: text().into() });
     }
 
     pub(super) fn arrives(&mut self, at: ProcessId, event: Event) {
@@ -351,7 +385,7 @@ impl World {
             }
             Delivery::Lost => {
                 self.coverage.dropped += 1;
-                self.trace.note(step, || Note::Dropped { from, to, bytes: frame.bytes });
+                self.trace.note(step, || Note::Dropped { from, to, id: frame.id, bytes: frame.bytes });
                 return Ok(None);
             }
             Delivery::Damaged { byte, by } => {
@@ -363,12 +397,13 @@ impl World {
                     format!("a frame from {from} to {to} was damaged at byte {at}, and passes its check")
                 })?;
                 self.coverage.corrupted += 1;
-                self.trace.note(step, || Note::Corrupted { from, to });
+                self.trace.note(step, || Note::Corrupted { from, to, id: frame.id });
                 return Ok(None);
             }
         }
         if !self.is_up(to) {
             self.coverage.dropped += 1;
+            self.trace.note(step, || Note::Dropped { from, to, id: frame.id, bytes: frame.bytes });
             return Ok(None);
         }
         self.coverage.reordered += u64::from(at > 0);
@@ -382,7 +417,7 @@ impl World {
         to: ProcessId,
         frame: InFlight,
     ) -> Result<Option<ProcessId>, Failure> {
-        let InFlight { bytes, inc, .. } = frame;
+        let InFlight { bytes, inc, id, .. } = frame;
         let frame = Opened::check(bytes.clone()).map_err(|e| Failure {
             property: Property::NoCreation,
             detail: format!("a frame from {from} to {to} is refused though nobody damaged it: {e}"),
@@ -391,13 +426,13 @@ impl World {
         if let Some(alive) = self.alive_mut(to).filter(|a| a.deaf > 0) {
             alive.deaf -= 1;
             self.coverage.receive_omissions += 1;
-            self.trace.note(step, || Note::Dropped { from, to, bytes });
+            self.trace.note(step, || Note::Dropped { from, to, id, bytes });
             return Ok(None);
         }
         self.coverage.delivered += 1;
         let stale = self.processes[from.index()].inc() != Some(inc);
         self.coverage.stale += u64::from(stale);
-        self.trace.note(step, || Note::Delivered { from, to, bytes });
+        self.trace.note(step, || Note::Delivered { from, to, id, bytes });
         self.arrives(to, Event::Frame { from, frame });
         Ok(Some(to))
     }
@@ -416,7 +451,13 @@ impl World {
     /// Looks at a process that has just had a turn.
     pub(super) fn watch(&mut self, p: ProcessId) -> Verdict {
         let Some(alive) = self.processes[p.index()].alive.as_deref() else { return Ok(()) };
-        let decided = alive.stack.status().decided;
+        let status = alive.stack.status();
+        let decided = status.decided;
+        let step = self.step;
+        self.trace.turned(step, p, || {
+            let ballot = if status.role == Role::Leader { status.accepted } else { status.promised };
+            Part { role: status.role, ballot, decided }
+        });
         self.monitors.reacted(p, decided, alive.stack.log())
     }
 
@@ -507,7 +548,9 @@ pub(super) fn crc(bytes: &Bytes) -> u32 {
 
 fn words(event: &Event) -> String {
     match event {
-        Event::Execute { request, .. } => format!("execute (request {request})"),
+        Event::Execute { request, command, .. } => {
+            format!("{} (request {request})", service::command_words(command))
+        }
         Event::Read { request, .. } => format!("read (request {request})"),
         Event::Cancel { request } => format!("cancel (request {request})"),
         Event::Frame { .. }
@@ -525,10 +568,14 @@ fn words(event: &Event) -> String {
             format!("acknowledge position {position} (request {request})")
         }
         Event::Register { request, name, ask: Ask::Read, .. } => {
-            format!("read register {name} (request {request})")
+            format!("read register {name} ({})", registers::Number(*request))
         }
-        Event::Register { request, name, ask: Ask::Write(_), .. } => {
-            format!("write register {name} (request {request})")
+        Event::Register { request, name, ask: Ask::Write(value), .. } => {
+            format!(
+                "write {} to register {name} ({})",
+                String::from_utf8_lossy(value),
+                registers::Number(*request)
+            )
         }
     }
 }
