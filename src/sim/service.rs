@@ -5,6 +5,7 @@ use crate::broadcast::{Either, StateMachine};
 use crate::history::{self, Call, Write};
 use crate::kernel::Rows;
 use crate::kv::{Command, Error, Op, Response, SessionCall};
+use crate::ledger;
 use crate::proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use crate::proto::etcdserverpb::{
     CompactionRequest, Compare, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
@@ -171,9 +172,29 @@ pub(super) fn revision(view: &View) -> u64 {
 
 /// A command in a few words.
 pub(super) fn command_words(command: &Bytes) -> String {
-    match Command::decode(command.clone()) {
-        Ok(command) => op_words(&command.op),
-        Err(error) => error.to_string(),
+    match (Command::decode(command.clone()), command.get(1..).and_then(ledger::Command::decode)) {
+        (_, Some(command)) => ledger_words(&command),
+        (Ok(command), None) => op_words(&command.op),
+        (Err(error), None) => error.to_string(),
+    }
+}
+
+fn ledger_words(command: &ledger::Command) -> String {
+    use ledger::Command;
+    let lossy = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+    match command {
+        Command::Propose { instance, value } => format!("propose {} to {instance}", lossy(value)),
+        Command::Begin { transaction, .. } => format!("begin transaction {transaction}"),
+        Command::Vote { transaction, participant, vote } => {
+            format!("{participant} votes {vote:?} on {transaction}")
+        }
+        Command::TimeOut { transaction, .. } => format!("the time of {transaction} ran out"),
+        Command::Acknowledge { transaction, participant } => {
+            format!("{participant} acknowledges the outcome of {transaction}")
+        }
+        Command::OpenPublisher => "open a publisher".into(),
+        Command::Publish { topic, payload, .. } => format!("publish {} to {topic}", lossy(payload)),
+        Command::SetBounds(_) => "set the bounds of the ledger".into(),
     }
 }
 
@@ -211,6 +232,11 @@ fn op_words(op: &Op) -> String {
 
 /// A reply in a few words.
 pub(super) fn reply_words(reply: &Reply) -> String {
+    let reply = match reply {
+        Either::First(reply) => reply,
+        Either::Second(Ok(response)) => return format!("{response:?}"),
+        Either::Second(Err(error)) => return error.to_string(),
+    };
     let header = match reply {
         Ok(Response::Put(r)) => &r.header,
         Ok(Response::DeleteRange(r)) => &r.header,

@@ -57,8 +57,7 @@ pub(super) fn label(bytes: &Bytes) -> Label {
         Said::Register(m) => (Kind::Protocol, register(&m)),
         Said::Request(o) => (Kind::Aside, request(&o)),
         Said::CatchUp(o) => (Kind::Aside, format!("catch-up (kind {})", o.kind())),
-        Said::Link(o) => (Kind::Aside, format!("link (kind {})", o.kind())),
-        Said::Broadcast(o) => (Kind::Aside, format!("broadcast (kind {})", o.kind())),
+        other @ (Said::Link(_) | Said::Broadcast(_)) => (Kind::Aside, other.to_string()),
     };
     Label { text, kind }
 }

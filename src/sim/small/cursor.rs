@@ -15,7 +15,8 @@ use bytes::Bytes;
 
 const CURSOR: &str = "consumer/cursor";
 const EFFECT: &str = "consumer/effect";
-const TWO: Size = Size { processes: 2, requests: 2, crashes: 1, ticks: 0, again: true };
+const TWO: Size =
+    Size { processes: 2, askers: 2, requests: 2, crashes: 1, ticks: 0, again: true, overtaken: false };
 const KEPT: u64 = 1;
 
 /// Processes with a consumer each.
@@ -39,9 +40,16 @@ impl Scenario for Cursor {
         },
         Trial { mutant: Mutant::ExposeBeforeSync, by: Property::DurableHint, seeds: 20, within: Some(TWO) },
     ];
-    const CLOSED: Size = TWO;
-    const WIDE: Size = Size { processes: 3, requests: 3, crashes: 1, ticks: 1, again: true };
-    const HEARS_ITSELF_AT_ONCE: bool = true;
+    const CLOSED: Option<Size> = Some(TWO);
+    const WIDE: Option<Size> = Some(Size {
+        processes: 3,
+        askers: 3,
+        requests: 3,
+        crashes: 1,
+        ticks: 1,
+        again: true,
+        overtaken: false,
+    });
     type Process = Consumer;
     type Monitor = Reader;
 

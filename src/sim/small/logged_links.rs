@@ -21,7 +21,8 @@ pub(super) struct LoggedLinks;
 #[derive(Clone, Debug)]
 pub(super) struct LoggedBroadcast;
 
-const PAIR: Size = Size { processes: 2, requests: 1, crashes: 1, ticks: 1, again: false };
+const PAIR: Size =
+    Size { processes: 2, askers: 2, requests: 1, crashes: 1, ticks: 1, again: false, overtaken: false };
 
 impl Scenario for LoggedLinks {
     const NAME: &'static str = "logged-link";
@@ -47,9 +48,24 @@ impl Scenario for LoggedLinks {
         },
         Trial { mutant: Mutant::ExposeBeforeSync, by: Property::DurableHint, seeds: 20, within: Some(PAIR) },
     ];
-    const CLOSED: Size = Size { processes: 2, requests: 2, crashes: 1, ticks: 1, again: false };
-    const WIDE: Size = Size { processes: 3, requests: 2, crashes: 1, ticks: 1, again: false };
-    const HEARS_ITSELF_AT_ONCE: bool = true;
+    const CLOSED: Option<Size> = Some(Size {
+        processes: 2,
+        askers: 1,
+        requests: 2,
+        crashes: 1,
+        ticks: 1,
+        again: false,
+        overtaken: false,
+    });
+    const WIDE: Option<Size> = Some(Size {
+        processes: 3,
+        askers: 3,
+        requests: 2,
+        crashes: 1,
+        ticks: 1,
+        again: false,
+        overtaken: false,
+    });
     type Process = Reader<LoggedPerfect>;
     type Monitor = Readers<false>;
 
@@ -69,9 +85,24 @@ impl Scenario for LoggedBroadcast {
         seeds: 20,
         within: Some(Size { ticks: 2, ..PAIR }),
     }];
-    const CLOSED: Size = Size { processes: 2, requests: 1, crashes: 1, ticks: 1, again: false };
-    const WIDE: Size = Size { processes: 3, requests: 2, crashes: 1, ticks: 1, again: false };
-    const HEARS_ITSELF_AT_ONCE: bool = true;
+    const CLOSED: Option<Size> = Some(Size {
+        processes: 2,
+        askers: 2,
+        requests: 1,
+        crashes: 1,
+        ticks: 1,
+        again: false,
+        overtaken: false,
+    });
+    const WIDE: Option<Size> = Some(Size {
+        processes: 3,
+        askers: 3,
+        requests: 2,
+        crashes: 1,
+        ticks: 1,
+        again: false,
+        overtaken: false,
+    });
     type Process = Reader<LoggedBestEffort>;
     type Monitor = Readers<true>;
 

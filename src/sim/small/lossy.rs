@@ -26,14 +26,37 @@ impl Scenario for Lossy {
             mutant: Mutant::OneLeftOut,
             by: Property::FairLoss,
             seeds: 20,
-            within: Some(Size { processes: 2, requests: 2, crashes: 1, ticks: 1, again: false }),
+            within: Some(Size {
+                processes: 2,
+                askers: 2,
+                requests: 2,
+                crashes: 1,
+                ticks: 1,
+                again: false,
+                overtaken: false,
+            }),
         },
         Trial { mutant: Mutant::FramesMultiply, by: Property::FiniteDuplication, seeds: 20, within: None },
         Trial { mutant: Mutant::FrameUnchecked, by: Property::NoCreation, seeds: 20, within: None },
     ];
-    const CLOSED: Size = Size { processes: 2, requests: 2, crashes: 1, ticks: 1, again: false };
-    const WIDE: Size = Size { processes: 3, requests: 3, crashes: 1, ticks: 1, again: false };
-    const HEARS_ITSELF_AT_ONCE: bool = true;
+    const CLOSED: Option<Size> = Some(Size {
+        processes: 2,
+        askers: 2,
+        requests: 2,
+        crashes: 1,
+        ticks: 1,
+        again: false,
+        overtaken: false,
+    });
+    const WIDE: Option<Size> = Some(Size {
+        processes: 3,
+        askers: 3,
+        requests: 3,
+        crashes: 1,
+        ticks: 1,
+        again: false,
+        overtaken: false,
+    });
     type Process = Caller;
     type Monitor = Listeners;
 }

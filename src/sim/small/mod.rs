@@ -29,9 +29,9 @@
 //! does not count, and what always differs (a counter of everything) keeps a state space from closing.
 
 mod broadcast;
-mod cursor;
 mod consensus;
 mod coverage;
+mod cursor;
 mod detector;
 mod digest;
 mod elector;

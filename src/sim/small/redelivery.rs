@@ -14,7 +14,8 @@ const NAME: &str = "s";
 const PATIENCE: u64 = 1 << 32;
 /// Requests that publish are numbered from here on; an acknowledgement has the number of its position.
 const PUBLISH: u64 = 1 << 32;
-const TWO: Size = Size { processes: 2, requests: 2, crashes: 1, ticks: 0, again: true };
+const TWO: Size =
+    Size { processes: 2, askers: 2, requests: 2, crashes: 1, ticks: 0, again: true, overtaken: false };
 
 /// Small, so that they are met.
 fn bounds() -> Bounds {
@@ -44,9 +45,24 @@ impl Scenario for Redelivery {
             within: Some(Size { ticks: 1, ..TWO }),
         },
     ];
-    const CLOSED: Size = Size { processes: 2, requests: 1, crashes: 1, ticks: 0, again: true };
-    const WIDE: Size = Size { processes: 3, requests: 1, crashes: 1, ticks: 1, again: true };
-    const HEARS_ITSELF_AT_ONCE: bool = true;
+    const CLOSED: Option<Size> = Some(Size {
+        processes: 2,
+        askers: 2,
+        requests: 1,
+        crashes: 1,
+        ticks: 0,
+        again: true,
+        overtaken: false,
+    });
+    const WIDE: Option<Size> = Some(Size {
+        processes: 3,
+        askers: 3,
+        requests: 1,
+        crashes: 1,
+        ticks: 1,
+        again: true,
+        overtaken: false,
+    });
     type Process = Topics;
     type Monitor = Readers;
 

@@ -22,11 +22,34 @@ impl Scenario for StubbornLinks {
         mutant: Mutant::StubbornGivesUp,
         by: Property::StubbornDelivery,
         seeds: 20,
-        within: Some(Size { processes: 2, requests: 2, crashes: 1, ticks: 1, again: false }),
+        within: Some(Size {
+            processes: 2,
+            askers: 2,
+            requests: 2,
+            crashes: 1,
+            ticks: 1,
+            again: false,
+            overtaken: false,
+        }),
     }];
-    const CLOSED: Size = Size { processes: 2, requests: 2, crashes: 1, ticks: 1, again: false };
-    const WIDE: Size = Size { processes: 3, requests: 3, crashes: 1, ticks: 1, again: false };
-    const HEARS_ITSELF_AT_ONCE: bool = true;
+    const CLOSED: Option<Size> = Some(Size {
+        processes: 2,
+        askers: 2,
+        requests: 2,
+        crashes: 1,
+        ticks: 1,
+        again: false,
+        overtaken: false,
+    });
+    const WIDE: Option<Size> = Some(Size {
+        processes: 3,
+        askers: 3,
+        requests: 3,
+        crashes: 1,
+        ticks: 1,
+        again: false,
+        overtaken: false,
+    });
     type Process = Sender;
     type Monitor = Receivers;
 
