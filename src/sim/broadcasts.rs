@@ -121,10 +121,16 @@ impl Broadcasts {
         seen.told = 0;
     }
 
-    /// The disk of a process lost its memory: what it delivers now, it delivers in another life. If
-    /// its cluster had formed, it counts nowhere.
-    pub(super) fn wiped(&mut self, p: ProcessId, formed: bool) {
-        self.seen[p.index()] = Seen { forgot: formed, ..Seen::default() };
+    /// The disk of a process lost its memory, but for its first `kept` deliveries: those it has told
+    /// before, and what it delivers from now on it delivers in another life. If its cluster had formed,
+    /// it counts nowhere.
+    pub(super) fn wiped(&mut self, p: ProcessId, formed: bool, kept: u64) -> Verdict {
+        let lost = Seen { forgot: formed, ..Seen::default() };
+        let before = std::mem::replace(&mut self.seen[p.index()], lost);
+        for (position, record) in before.log.range(..kept) {
+            self.record_told(p, *position, record)?;
+        }
+        Ok(())
     }
 
     /// Something became durable at a process: messages that it relays, or has delivered, perhaps.

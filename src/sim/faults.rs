@@ -6,7 +6,7 @@ use super::disk::{Fault, Loss, Part};
 use super::monitors::{Failure, Property, Verdict};
 use super::trace::{self, Note};
 use super::world::World;
-use crate::kernel::{Commit, Disk, DiskError, ProcessId, Store, Synced, Ticks};
+use crate::kernel::{Commit, Disk, DiskError, LogId, ProcessId, Store, Synced, Ticks};
 use crate::stack::{Event, Role};
 
 /// Ticks of a process after which a commit counts as slow: for so long a silent one is trusted.
@@ -169,9 +169,9 @@ impl World {
     }
 
     /// The disk of a process that is down loses its memory.
-    pub(super) fn lose(&mut self, p: ProcessId, how: Loss) {
+    pub(super) fn lose(&mut self, p: ProcessId, how: Loss) -> Verdict {
         if self.is_up(p) {
-            return;
+            return Ok(());
         }
         self.befalls(p, || format!("loses its memory: {how:?}"));
         *match how {
@@ -184,9 +184,10 @@ impl World {
         let formed = process.disk.facts().formed;
         self.monitors.wiped(p, process.disk.facts());
         self.effects.wiped(p);
-        self.topics.wiped(p, formed);
         process.lose(how);
+        let kept = if process.disk.is_sound() { process.disk.extent(LogId::DELIVERIES).1 } else { 0 };
         self.wiped.push(p);
+        self.topics.wiped(p, formed, kept)
     }
 
     /// Whether everyone else has recorded a later boot of a process than that of the copy of its disk.

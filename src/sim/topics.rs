@@ -112,9 +112,9 @@ impl TopicClients {
         self.judge.stored(p, disk);
     }
 
-    pub(super) fn wiped(&mut self, p: ProcessId, formed: bool) {
-        self.judge.wiped(p, formed);
+    pub(super) fn wiped(&mut self, p: ProcessId, formed: bool, kept: u64) -> Verdict {
         self.readers[p.index()] = Reader::new(p, &self.bounds);
+        self.judge.wiped(p, formed, kept)
     }
 
     /// A client's turn.

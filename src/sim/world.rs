@@ -256,7 +256,7 @@ impl World {
                 Ok(None)
             }
             Action::Lose { at, how } => {
-                self.lose(at, how);
+                self.lose(at, how)?;
                 Ok(None)
             }
             Action::Links { shape, forget } => {
