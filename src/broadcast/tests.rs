@@ -45,6 +45,7 @@ struct System {
     frames: VecDeque<(ProcessId, Outgoing)>,
     told: Vec<Vec<TopicIndication>>,
     next: u64,
+    boots: u64,
 }
 
 const ALL: fn(u8, u8) -> bool = |_, _| true;
@@ -74,6 +75,7 @@ impl System {
             frames: VecDeque::new(),
             told: vec![Vec::new(); usize::from(processes)],
             next: 1,
+            boots: 0,
         };
         (0..processes).for_each(|p| system.recover(p));
         system
@@ -81,10 +83,12 @@ impl System {
 
     fn recover(&mut self, p: u8) {
         let at = usize::from(p);
+        self.boots += 1;
+        let inc = self.boots;
         let mut journal = Journal::new(Mutants::default());
         let (config, stored) = (self.config[at].clone(), &self.disks[at].0);
         let (topics, release) =
-            journal.turn(|turn, up| <Topics as Protocol>::start(config, 1, stored, turn, up).unwrap());
+            journal.turn(|turn, up| <Topics as Protocol>::start(config, inc, stored, turn, up).unwrap());
         self.up[at] = Some((topics, journal));
         self.release(p, release);
     }
@@ -280,6 +284,26 @@ fn a_process_that_lost_its_memory_counts_nowhere_and_receives() {
     for p in 0..3 {
         assert_eq!(system.delivered(p), ["m"], "at {p}");
     }
+}
+
+#[test]
+fn best_effort_is_confirmed_once_it_is_stored_and_delivered_whoever_crashes() {
+    let mut system = System::new(3, Bounds::default());
+    let request = system.publish(0, Guarantee::BestEffort, "m");
+    assert!(system.published(0, request).unwrap().is_ok(), "though nobody else is heard");
+    system.run(NONE);
+    system.crash(0);
+    system.pass(5, ALL);
+    assert!(system.delivered(1).is_empty());
+    system.recover(0);
+    system.pass(10, ALL);
+    for p in 0..3 {
+        assert_eq!(system.delivered(p), ["m"], "at {p}");
+    }
+    system.crash(1);
+    system.recover(1);
+    system.pass(10, ALL);
+    assert_eq!(system.delivered(1), ["m"], "once, for ever");
 }
 
 #[test]

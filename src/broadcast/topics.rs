@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!  Publish ─► parked, such that its context is delivered ─► fifo, causal ─► uniform reliable ─┐
-//!                                                                                          ▼
+//!     └─────► logged best effort ───────────────────────────────────────────────────────────┤
+//!                                                                                           ▼
 //!  Delivered, Redelivered ◄─ cursors, redelivery ◄───────────────────────────────── delivery log
 //! ```
 //!
@@ -13,6 +14,7 @@
 //! **On recovery** requests are nobody's: a message that was stored is broadcast all the same, and
 //! who published it finds it in the delivery log. The first indication repeats all that the log keeps.
 
+use super::best_effort::LoggedBestEffort;
 use super::causal::{self, Causal, Context};
 use super::deliveries::{Deliveries, Record};
 use super::fifo::Fifo;
@@ -24,6 +26,7 @@ use crate::kernel::{
     Config, Held, Incarnation, Opened, Parked, ProcessId, ProcessSet, Protocol, Stored, Ticks, Turn,
     Undecodable, Upon,
 };
+use crate::links::{Delivered, LinkMessage, Mark, Refused};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -42,6 +45,7 @@ struct Publish {
 #[derive(Clone, Debug)]
 pub struct Topics {
     config: Config,
+    best_effort: LoggedBestEffort,
     broadcast: UniformReliable,
     fifo: Fifo,
     causal: Causal,
@@ -59,10 +63,11 @@ impl Topics {
     ///
     /// # Errors
     /// When what is stored does not decode.
-    pub fn start(config: Config, stored: &Stored) -> Result<Self, Undecodable> {
+    pub fn start(config: Config, inc: Incarnation, stored: &Stored) -> Result<Self, Undecodable> {
         let deliveries = Deliveries::start(config.clone(), stored)?;
         let broadcast = UniformReliable::start(config.clone(), stored, &deliveries)?;
         let mut topics = Self {
+            best_effort: LoggedBestEffort::start(config.clone(), inc, stored)?,
             fifo: Fifo::default(),
             causal: Causal::start(deliveries.causal().clone()),
             redelivery: Redelivery::start(config.clone(), stored)?,
@@ -88,6 +93,7 @@ impl Topics {
 
     /// With whom facts are exchanged: see [`UniformReliable::set_voters`].
     pub fn set_voters(&mut self, voters: ProcessSet) {
+        self.best_effort.set_voters(voters);
         self.broadcast.set_voters(voters);
     }
 
@@ -123,13 +129,9 @@ impl Topics {
         self.waiting.retain(|_, (waiting, _)| *waiting != request);
     }
 
-    /// Another process says something.
-    pub fn upon(&mut self, from: ProcessId, message: BroadcastMessage, turn: &mut Turn) {
-        self.broadcast.upon(from, message, &self.deliveries, turn);
-    }
-
     /// Time passes.
     pub fn tick(&mut self, turn: &mut Turn) {
+        self.best_effort.tick(turn);
         self.broadcast.tick(&mut self.deliveries, turn);
         self.redelivery.tick();
         for late in self.parked.tick() {
@@ -197,11 +199,40 @@ impl Topics {
             self.refuse(request, PublishError::TooManyTopics { limit: bounds.topics });
         } else if !self.broadcast.counts() {
             self.refuse(request, PublishError::NotAVoter);
+        } else if publish.topic.guarantee == Guarantee::BestEffort {
+            self.send(publish, turn);
         } else if causal::admits(&publish.context, self.deliveries.delivered()) {
             self.store(publish, patience, turn);
         } else if self.parked.park(publish, patience).is_err() {
             self.refuse(request, PublishError::TooMany);
         }
+    }
+
+    /// Sends a message to everybody, and confirms it: it is stored with this turn.
+    fn send(&mut self, publish: Publish, turn: &mut Turn) {
+        let Publish { request, topic, payload, .. } = publish;
+        let message = postcard::to_allocvec(&(topic.name, payload))
+            .expect("messages are plain data, which always encodes");
+        let outcome = match self.best_effort.broadcast(&message.into(), turn) {
+            Ok(Mark { index: seq, .. }) => {
+                let id = MessageId { origin: self.config.me, seq };
+                Ok(Published { id, context: Context::default() })
+            }
+            Err(Refused::Full { .. }) => Err(PublishError::TooMany),
+            Err(Refused::TooLarge { limit }) => Err(PublishError::TooLarge { limit }),
+            Err(Refused::Forgot) => Err(PublishError::NotAVoter),
+        };
+        self.up.push(TopicIndication::Published { request, outcome });
+    }
+
+    /// A message that was sent to everybody arrives.
+    fn take(&mut self, delivered: Delivered, turn: &mut Turn) {
+        let Delivered { from: origin, mark: Mark { index: seq, .. }, message } = delivered;
+        let Ok((name, payload)) = postcard::from_bytes(&message) else { return };
+        let topic = Topic { guarantee: Guarantee::BestEffort, name };
+        let id = MessageId { origin, seq };
+        let delivery = Delivery { topic, id, context: Context::default(), payload };
+        self.deliveries.append(Record::Delivery(delivery), turn);
     }
 
     /// Broadcasts a message under the name that is next.
@@ -251,13 +282,13 @@ impl Protocol for Topics {
 
     fn start(
         config: Config,
-        _inc: Incarnation,
+        inc: Incarnation,
         stored: &Stored,
         turn: &mut Turn,
         up: &mut Held<TopicIndication>,
     ) -> Result<Self, Undecodable> {
         let voters = config.members().collect();
-        let mut topics = Self::start(config, stored)?;
+        let mut topics = Self::start(config, inc, stored)?;
         topics.set_voters(voters);
         topics.react(turn, up);
         Ok(topics)
@@ -277,7 +308,11 @@ impl Topics {
     /// A frame for the modules of this one.
     pub fn upon_frame(&mut self, from: ProcessId, frame: &Opened, turn: &mut Turn) {
         if let Ok(message) = frame.message::<BroadcastMessage>() {
-            self.upon(from, message, turn);
+            self.broadcast.upon(from, message, &self.deliveries, turn);
+        } else if let Ok(message) = frame.message::<LinkMessage>() {
+            for delivered in self.best_effort.upon(from, message, turn) {
+                self.take(delivered, turn);
+            }
         }
     }
 

@@ -110,7 +110,7 @@ impl<M: StateMachine> Stack<M> {
             catch_up: CatchUp::start(config.clone(), generation.max(machine.generation()) + 1),
             source: Source::start(config.clone()),
             registers: Registers::start(config.clone(), *inc, &stored)?,
-            topics: Topics::start(config.clone(), &stored)?,
+            topics: Topics::start(config.clone(), *inc, &stored)?,
             checkpoints: Checkpoints::start(config.clone(), last),
             inc,
             members,

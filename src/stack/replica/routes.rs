@@ -98,12 +98,10 @@ impl<M: StateMachine> Stack<M> {
                     returned(self.registers.upon(from, message, turn), up);
                 }
             }
-            Component::Broadcast => {
+            Component::Broadcast | Component::Link => {
                 self.topics.set_voters(self.members.voters());
                 self.topics.upon_frame(from, frame, turn);
             }
-            // This stack has none.
-            Component::Link => {}
         }
     }
 
