@@ -4,8 +4,11 @@ use std::{env, error::Error, fs, path::Path, path::PathBuf, process::Command};
 
 use prost::Message;
 
-const PROTOS: [&str; 4] = [
+const PROTOS: [&str; 7] = [
     "etcd/api/etcdserverpb/rpc.proto",
+    "kvorum/v1/atomic_commit.proto",
+    "kvorum/v1/broadcast.proto",
+    "kvorum/v1/consensus.proto",
     "kvorum/v1/register.proto",
     "kvorum/v1/sessions.proto",
     "kvorum/peer/v1/peer.proto",

@@ -12,7 +12,10 @@ use std::{
 
 use kvorum::proto::{
     etcdserverpb::{self as pb, cluster_server, kv_server, maintenance_server, response_op},
-    kvorum::v1::{self as own, register_server},
+    kvorum::v1::{
+        self as own, atomic_commit_server, broadcast_server, consensus_server, reason::Kind, register_server,
+        subscribe_reply::What,
+    },
     mvccpb::KeyValue,
 };
 use tonic::{Request, Response, Status};
@@ -226,6 +229,138 @@ impl register_server::Register for Canned {
     }
 }
 
+#[tonic::async_trait]
+impl consensus_server::Consensus for Canned {
+    async fn propose(&self, request: Request<own::ProposeRequest>) -> Reply<own::ProposeReply> {
+        self.asked(&request);
+        Ok(Response::new(own::ProposeReply { decision: "another's".into() }))
+    }
+
+    async fn decision(&self, request: Request<own::DecisionRequest>) -> Reply<own::DecisionReply> {
+        self.asked(&request);
+        let decision = (request.get_ref().instance != "open").then(|| "another's".into());
+        Ok(Response::new(own::DecisionReply { decision }))
+    }
+}
+
+fn transaction(outcome: bool) -> own::Transaction {
+    let reason = || Some(own::Reason { kind: Kind::Integrity.into(), text: String::new() });
+    let participant =
+        |name: &str, vote, acknowledged| own::Participant { name: name.into(), vote, acknowledged };
+    own::Transaction {
+        name: "transfer/7".into(),
+        begun: 42,
+        timeout_millis: 30_000,
+        participants: vec![
+            participant("bank-a", Some(own::Vote { yes: true, reason: None }), false),
+            participant("bank-b", outcome.then(|| own::Vote { yes: false, reason: reason() }), outcome),
+            participant("bank-c", None, false),
+        ],
+        outcome: outcome.then(|| own::Outcome { committed: false, by: "bank-b".into(), reason: reason() }),
+    }
+}
+
+#[tonic::async_trait]
+impl atomic_commit_server::AtomicCommit for Canned {
+    async fn begin(&self, request: Request<own::BeginRequest>) -> Reply<own::Transaction> {
+        self.asked(&request);
+        Ok(Response::new(transaction(false)))
+    }
+
+    async fn vote(&self, request: Request<own::VoteRequest>) -> Reply<own::Transaction> {
+        self.asked(&request);
+        Ok(Response::new(transaction(true)))
+    }
+
+    async fn look(&self, request: Request<own::LookRequest>) -> Reply<own::Transaction> {
+        self.asked(&request);
+        Ok(Response::new(transaction(request.get_ref().transaction != "open")))
+    }
+
+    type OutcomesStream = tokio_stream::Empty<Result<own::Transaction, Status>>;
+
+    async fn outcomes(&self, _: Request<own::OutcomesRequest>) -> Reply<Self::OutcomesStream> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn unacknowledged(
+        &self,
+        request: Request<own::OutcomesRequest>,
+    ) -> Reply<own::UnacknowledgedReply> {
+        self.asked(&request);
+        let mut committed = transaction(true);
+        committed.outcome = Some(own::Outcome { committed: true, ..Default::default() });
+        committed.participants.truncate(1);
+        Ok(Response::new(own::UnacknowledgedReply { transactions: vec![transaction(true), committed] }))
+    }
+
+    async fn acknowledge(
+        &self,
+        request: Request<own::AcknowledgeOutcomeRequest>,
+    ) -> Reply<own::AcknowledgeOutcomeReply> {
+        self.asked(&request);
+        Ok(Response::new(own::AcknowledgeOutcomeReply {}))
+    }
+}
+
+impl Canned {
+    fn deliveries(&self) -> Reply<Deliveries> {
+        let delivery = |payload: &'static str, position| own::SubscribeReply {
+            what: Some(What::Delivery(own::Delivery {
+                payload: payload.into(),
+                position,
+                context: b"\x00\xff".as_slice().into(),
+                origin: 0x8e9e05c52164694d,
+                sequence: 0,
+            })),
+            cursor: b"\x02c".as_slice().into(),
+        };
+        Ok(Response::new(tokio_stream::iter(vec![Ok(delivery("hello", 41)), Ok(delivery("again", 42))])))
+    }
+}
+
+type Deliveries = tokio_stream::Iter<std::vec::IntoIter<Result<own::SubscribeReply, Status>>>;
+
+#[tonic::async_trait]
+impl broadcast_server::Broadcast for Canned {
+    type SubscribeStream = Deliveries;
+    type ReceiveStream = Deliveries;
+
+    async fn publish(&self, request: Request<own::PublishRequest>) -> Reply<own::PublishReply> {
+        self.asked(&request);
+        Ok(Response::new(match request.get_ref().publisher {
+            Some(_) => own::PublishReply { position: 42, ..Default::default() },
+            None => {
+                let (context, origin) = (b"\x01\xfe".as_slice().into(), 0x8e9e05c52164694d);
+                own::PublishReply { context, position: 0, origin, sequence: 3 }
+            }
+        }))
+    }
+
+    async fn open_publisher(&self, _: Request<own::OpenPublisherRequest>) -> Reply<own::OpenPublisherReply> {
+        Ok(Response::new(own::OpenPublisherReply { publisher: 7 }))
+    }
+
+    async fn subscribe(&self, request: Request<own::SubscribeRequest>) -> Reply<Deliveries> {
+        self.asked(&request);
+        self.deliveries()
+    }
+
+    async fn receive(&self, request: Request<own::ReceiveRequest>) -> Reply<Deliveries> {
+        self.asked(&request);
+        self.deliveries()
+    }
+
+    async fn acknowledge(&self, request: Request<own::AcknowledgeRequest>) -> Reply<own::AcknowledgeReply> {
+        self.asked(&request);
+        Ok(Response::new(own::AcknowledgeReply {}))
+    }
+
+    async fn unsubscribe(&self, _: Request<own::UnsubscribeRequest>) -> Reply<own::UnsubscribeReply> {
+        Err(Status::unimplemented(""))
+    }
+}
+
 fn stamp() -> Option<own::Stamp> {
     Some(own::Stamp { number: 7, writer: 0x8e9e05c52164694d })
 }
@@ -239,7 +374,10 @@ fn serve(canned: Canned) -> (tokio::runtime::Runtime, SocketAddr) {
         .add_service(kv_server::KvServer::new(canned.clone()))
         .add_service(cluster_server::ClusterServer::new(canned.clone()))
         .add_service(maintenance_server::MaintenanceServer::new(canned.clone()))
-        .add_service(register_server::RegisterServer::new(canned))
+        .add_service(register_server::RegisterServer::new(canned.clone()))
+        .add_service(consensus_server::ConsensusServer::new(canned.clone()))
+        .add_service(atomic_commit_server::AtomicCommitServer::new(canned.clone()))
+        .add_service(broadcast_server::BroadcastServer::new(canned))
         .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
     runtime.spawn(server);
     (runtime, address)
@@ -317,6 +455,28 @@ const SERVICES: &[(&str, &str)] = &[
     ("register|read|mode|-w|json", ""),
     ("register|read|missing", ""),
     ("register|read|missing|-w|json", ""),
+    ("propose|coordinator/7|a", ""),
+    ("propose|coordinator/7|-w|json", "a"),
+    ("decision|coordinator/7", ""),
+    ("decision|coordinator/7|--wait|-w|json", ""),
+    ("commit|begin|transfer/7|bank-a|bank-b|bank-c", ""),
+    ("commit|begin|transfer/7|bank-a|--timeout|500ms|-w|json", ""),
+    ("commit|vote|transfer/7|bank-a|yes", ""),
+    ("commit|vote|transfer/7|bank-b|no|--reason|integrity|-w|json", ""),
+    ("commit|vote|transfer/7|bank-b|no|--reason|out of paper", ""),
+    ("commit|status|transfer/7", ""),
+    ("commit|outcome|transfer/7|--wait", ""),
+    ("commit|outcome|transfer/7|-w|json", ""),
+    ("commit|outcomes|bank-a", ""),
+    ("commit|acknowledge|transfer/7|bank-a", ""),
+    ("commit|acknowledge|transfer/7|bank-a|-w|json", ""),
+    ("publish|news|hello", ""),
+    ("publish|news|hello|-w|json", ""),
+    ("publish|chat|-g|causal|--after|01fe|-w|json", "an answer"),
+    ("subscribe|news|--count|2|--from|oldest", ""),
+    ("subscribe|news|--count|2|--from|0263|--print-cursor", ""),
+    ("subscribe|chat|-g|causal|--count|1|-w|json", ""),
+    ("subscribe|jobs|-g|reliable|--as|printer|--count|2", ""),
 ];
 
 fn run(program: &str, address: SocketAddr, arguments: &str, input: &str) -> Output {
@@ -418,6 +578,14 @@ fn errors_go_to_standard_error_with_the_documented_exit_codes() {
         ("endpoint|health|--endpoints=127.0.0.1:1", 1, "unhealthy cluster"),
         ("register|read|x|-w|fields", 2, "use simple or json"),
         ("register|write|x", 2, "register write needs a value"),
+        ("propose|i", 2, "propose needs a value"),
+        ("decision|open", 4, "no decision yet"),
+        ("commit|outcome|open", 4, "no outcome yet"),
+        ("commit|vote|t|a|yes|--reason|disk", 2, "--reason is for a no"),
+        ("commit|begin|t", 2, "<PARTICIPANTS>"),
+        ("subscribe|t|--from|xyz", 2, "neither oldest, nor now, nor a cursor"),
+        ("subscribe|t|--as|s|--from|00", 2, "the replica keeps the cursor"),
+        ("publish|t|m|-w|table", 2, "use simple or json"),
         ("register|write|lost|v", 3, "may or may not have been executed"),
         ("nonsense", 2, "unrecognized subcommand"),
     ] {

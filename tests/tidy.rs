@@ -35,7 +35,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "proto",
         ],
     ),
-    ("api", &["kernel", "register", "stack", "kv", "proto"]),
+    (
+        "api",
+        &["kernel", "consensus", "broadcast", "register", "atomic_commit", "stack", "kv", "ledger", "proto"],
+    ),
     (
         "node",
         &[

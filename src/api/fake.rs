@@ -1,14 +1,19 @@
 //! A replica in memory that does as it is told: the state machine without log, disk and peers.
 
-use super::{Cluster, Member, Refused, Registers, Replica};
+mod topics;
+
+pub(super) use self::topics::KEPT;
+use super::{Cluster, Ledger, Member, Mirror, Refused, Registers, Replica};
 use crate::kernel::{Ballot, DiskError, ProcessId, Row, RowKey, Rows};
 use crate::kv::{Command, Machine, Op, Reply, View};
+use crate::ledger;
 use crate::register::{self, Ask, Cell, Failed};
 use crate::stack::{Refusal, Role, Status};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// What befalls one request.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +31,7 @@ pub(super) enum Fault {
 }
 
 #[derive(Clone)]
-pub(super) struct Fake(Arc<Mutex<State>>);
+pub(super) struct Fake(Arc<Mutex<State>>, pub Arc<Mirror>);
 
 pub(super) struct State {
     pub machine: Machine,
@@ -35,27 +40,34 @@ pub(super) struct State {
     /// Reads that were confirmed.
     pub barriers: usize,
     pub registers: BTreeMap<String, Cell>,
+    pub ledger: ledger::Ledger,
+    ledger_changed: watch::Sender<u64>,
     pub faults: VecDeque<Option<Fault>>,
     pub leader: Option<ProcessId>,
     pub serving: bool,
     pub problems: Vec<String>,
     /// Requests that nobody has answered or given up.
     pub pending: usize,
+    subscribers: topics::Subscribers,
 }
 
 impl Default for Fake {
     fn default() -> Self {
-        Fake(Arc::new(Mutex::new(State {
+        let state = State {
             machine: Machine::new(),
             log: Vec::new(),
             barriers: 0,
             registers: BTreeMap::new(),
+            ledger: ledger::Ledger::default(),
+            ledger_changed: watch::Sender::new(0),
             faults: VecDeque::new(),
             leader: Some(ProcessId(0)),
             serving: true,
             problems: Vec::new(),
             pending: 0,
-        })))
+            subscribers: Default::default(),
+        };
+        Fake(Arc::new(Mutex::new(state)), Arc::new(Mirror::new(7)))
     }
 }
 
@@ -130,6 +142,51 @@ impl Registers for Fake {
             }
             Some(Fault::Hang) => std::future::pending().await,
         }
+    }
+}
+
+impl Fake {
+    /// Executes a command of the ledger.
+    pub fn execute_ledger(&self, command: ledger::Command) -> ledger::Reply {
+        let mut state = self.state();
+        let index = state.ledger.view().end();
+        let reply = state.ledger.execute(index, command);
+        state.ledger_changed.send_replace(index + 1);
+        reply
+    }
+}
+
+impl Ledger for Fake {
+    async fn ledger_execute(&self, command: ledger::Command, _: Duration) -> Result<ledger::Reply, Refused> {
+        let (_pending, fault) = self.begin();
+        match fault {
+            None => Ok(self.execute_ledger(command)),
+            Some(Fault::Refuse(why)) => Err(why.into()),
+            Some(Fault::Cut) => Err(Refusal::NoLeader.into()),
+            Some(Fault::Lose) => {
+                let _ = self.execute_ledger(command);
+                Err(Refusal::TimedOut.into())
+            }
+            Some(Fault::Slow(delay)) => {
+                tokio::time::sleep(delay).await;
+                Ok(self.execute_ledger(command))
+            }
+            Some(Fault::Hang) => std::future::pending().await,
+        }
+    }
+
+    async fn ledger_barrier(&self, patience: Duration) -> Result<ledger::View, Refused> {
+        self.read_barrier(patience).await?;
+        Ok(self.state().ledger.view())
+    }
+
+    fn ledger(&self) -> Option<ledger::View> {
+        let state = self.state();
+        state.serving.then(|| state.ledger.view())
+    }
+
+    fn ledger_changed(&self) -> watch::Receiver<u64> {
+        self.state().ledger_changed.subscribe()
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Limits {
     pub request_bytes: usize,
     /// Long reads at a time; more wait.
     pub scans: usize,
+    /// Streams that clients follow: each may hold a message that its client is slow to take.
+    pub subscriptions: usize,
     /// Connections.
     pub connections: usize,
     /// Concurrent requests of one connection.
@@ -47,6 +49,7 @@ impl Default for Limits {
             requests: 4096,
             request_bytes: 128 << 20,
             scans: 16,
+            subscriptions: 1024,
             connections: 4096,
             streams: 1024,
             drain: Duration::from_secs(5),

@@ -1,5 +1,6 @@
 //! What the client port asks of a replica.
 
+use super::{Ledger, Topics};
 use crate::kernel::{ProcessId, Rows};
 use crate::kv::{Command, Reply, View};
 use crate::register;
@@ -12,7 +13,7 @@ use thiserror::Error;
 /// A running replica, as the client port sees it. Clones are handles of the same replica.
 ///
 /// Dropping a future that is pending cancels the request: nobody waits for it any more.
-pub trait Replica: Registers + Clone + Send + Sync + 'static {
+pub trait Replica: Registers + Ledger + Topics + Clone + Send + Sync + 'static {
     /// Executes a command through the log.
     ///
     /// # Errors

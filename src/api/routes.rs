@@ -7,6 +7,9 @@ use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::etcdserverpb::cluster_server::{self, ClusterServer};
 use crate::proto::etcdserverpb::kv_server::{self, KvServer};
 use crate::proto::etcdserverpb::maintenance_server::{self, MaintenanceServer};
+use crate::proto::kvorum::v1::atomic_commit_server::{self, AtomicCommitServer};
+use crate::proto::kvorum::v1::broadcast_server::{self, BroadcastServer};
+use crate::proto::kvorum::v1::consensus_server::{self, ConsensusServer};
 use crate::proto::kvorum::v1::register_server::{self, RegisterServer};
 use crate::proto::kvorum::v1::sessions_server::{self, SessionsServer};
 use axum::Router;
@@ -17,12 +20,15 @@ use tonic_health::pb::health_server::{self, HealthServer};
 use tonic_reflection::server::Builder as Reflection;
 
 /// The services of the port, reflection aside.
-pub(super) const SERVED: [&str; 6] = [
+pub(super) const SERVED: [&str; 9] = [
     kv_server::SERVICE_NAME,
     cluster_server::SERVICE_NAME,
     maintenance_server::SERVICE_NAME,
     sessions_server::SERVICE_NAME,
     register_server::SERVICE_NAME,
+    consensus_server::SERVICE_NAME,
+    atomic_commit_server::SERVICE_NAME,
+    broadcast_server::SERVICE_NAME,
     health_server::SERVICE_NAME,
 ];
 
@@ -44,6 +50,9 @@ pub fn routes<R: Replica>(replica: R, limits: Limits) -> Routes {
         .add_service(MaintenanceServer::new(service.clone()).max_decoding_message_size(max))
         .add_service(SessionsServer::new(service.clone()).max_decoding_message_size(max))
         .add_service(RegisterServer::new(service.clone()).max_decoding_message_size(max))
+        .add_service(ConsensusServer::new(service.clone()).max_decoding_message_size(max))
+        .add_service(AtomicCommitServer::new(service.clone()).max_decoding_message_size(max))
+        .add_service(BroadcastServer::new(service.clone()).max_decoding_message_size(max))
         .add_service(HealthServer::new(service).max_decoding_message_size(max))
         .add_service(v1)
         .add_service(v1alpha);

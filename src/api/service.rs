@@ -1,12 +1,12 @@
 //! What all services of the port share.
 
 use super::call::Call;
-use super::{Limits, Replica, status};
+use super::{Limits, Refused, Replica, status};
 use crate::kernel::{ProcessId, Rows};
 use crate::kv::{self, Command, Op, View};
 use crate::proto::etcdserverpb::ResponseHeader;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Code, Request, Response, Status};
 
 /// The services of one replica. Clones share everything.
@@ -21,6 +21,7 @@ struct Inner<R> {
     /// The ids of all members, in the order of their processes.
     members: Vec<u64>,
     scans: Arc<Semaphore>,
+    subscriptions: Arc<Semaphore>,
 }
 
 impl<R: Replica> Service<R> {
@@ -34,6 +35,7 @@ impl<R: Replica> Service<R> {
             member_id: cluster.my_id(),
             members: cluster.members.iter().map(|m| m.id).collect(),
             scans,
+            subscriptions: Arc::new(Semaphore::new(limits.subscriptions)),
         }))
     }
 
@@ -80,7 +82,7 @@ impl<R: Replica> Service<R> {
         self.make_room(&op, call).await?;
         let command = Command { session: call.session, op };
         let reply = self.0.replica.execute(command, call.patience).await;
-        let response = reply.map_err(|why| self.hint(status::of_refused(why)))?;
+        let response = reply.map_err(|why| self.refused(why))?;
         response.map_err(status::of_kv)
     }
 
@@ -90,7 +92,7 @@ impl<R: Replica> Service<R> {
             return self.0.replica.view().ok_or_else(|| self.hint(status::no_leader()));
         }
         let view = self.0.replica.read_barrier(call.patience).await;
-        view.map_err(|why| self.hint(status::of_refused(why)))
+        view.map_err(|why| self.refused(why))
     }
 
     /// Reads superseded versions, or much: off the async threads, a few at a time.
@@ -112,6 +114,21 @@ impl<R: Replica> Service<R> {
                 Err(Status::internal("kvorum: the read ended without a result"))
             }
         }
+    }
+
+    /// Why there is no reply from the log.
+    pub fn refused(&self, why: Refused) -> Status {
+        self.hint(status::of_refused(why))
+    }
+
+    /// A place for a stream, held as long as that lasts.
+    pub fn subscriber(&self) -> Result<OwnedSemaphorePermit, Status> {
+        let full = |_| {
+            let text =
+                "kvorum: this replica serves as many subscriptions as it may; ask another, or end some";
+            status::not_executed(Status::resource_exhausted(text))
+        };
+        self.0.subscriptions.clone().try_acquire_owned().map_err(full)
     }
 
     /// Tells a client that cannot be served here where the leader is.

@@ -1,7 +1,11 @@
 //! Errors as gRPC statuses. Clients match on the code and on the exact text.
 
 use super::replica::Refused;
+use crate::atomic_commit::CommitError;
+use crate::broadcast::{AcknowledgeError, PublicationError, PublishError, SubscribeError};
+use crate::consensus::ProposeError;
 use crate::kv;
+use crate::ledger;
 use crate::register::Failed;
 use crate::stack::Refusal;
 use tonic::metadata::MetadataValue;
@@ -43,6 +47,69 @@ pub(super) fn of_register(why: Failed) -> Status {
         Failed::NoMajority | Failed::TooMany => not_executed(status),
         Failed::Name | Failed::TooLarge { .. } | Failed::Full | Failed::Unknown => status,
     }
+}
+
+/// What the ledger refuses.
+pub(super) fn of_ledger(why: ledger::Error) -> Status {
+    let code = match &why {
+        ledger::Error::Propose(why) => match why {
+            ProposeError::Name(_) | ProposeError::TooLarge { .. } => Code::InvalidArgument,
+            ProposeError::TooMany { .. } | ProposeError::Full { .. } => Code::ResourceExhausted,
+        },
+        ledger::Error::Commit(why) => match why {
+            CommitError::Name(_)
+            | CommitError::Text(_)
+            | CommitError::NoParticipants
+            | CommitError::TooManyParticipants { .. } => Code::InvalidArgument,
+            CommitError::TooManyTransactions { .. } => Code::ResourceExhausted,
+            CommitError::Unknown { .. } | CommitError::NotAParticipant { .. } => Code::NotFound,
+            CommitError::BegunOtherwise { .. }
+            | CommitError::VotedOtherwise { .. }
+            | CommitError::AfterOutcome { .. }
+            | CommitError::NeverDelivered { .. } => Code::FailedPrecondition,
+        },
+        ledger::Error::Publication(why) => match why {
+            PublicationError::Name(_) | PublicationError::TooLarge { .. } => Code::InvalidArgument,
+            PublicationError::TooManyTopics { .. } => Code::ResourceExhausted,
+            PublicationError::PublisherUnknown { .. } => Code::NotFound,
+            PublicationError::Superseded { .. } => Code::FailedPrecondition,
+            PublicationError::FellOff { .. } | PublicationError::Ahead { .. } => Code::OutOfRange,
+        },
+        ledger::Error::Malformed => Code::Unimplemented,
+    };
+    Status::new(code, format!("kvorum: {why}"))
+}
+
+/// Why nothing was published, or nobody knows whether it was.
+pub(super) fn of_publish(why: PublishError) -> Status {
+    let status = |code| Status::new(code, why.to_string());
+    match why {
+        PublishError::Name | PublishError::TooLarge { .. } => status(Code::InvalidArgument),
+        PublishError::TooManyTopics { .. } => status(Code::ResourceExhausted),
+        PublishError::TooMany => not_executed(status(Code::ResourceExhausted)),
+        PublishError::NotAVoter | PublishError::ContextAhead => not_executed(status(Code::Unavailable)),
+        PublishError::Unknown => status(Code::Unavailable),
+    }
+}
+
+/// Why somebody is no subscriber.
+pub(super) fn of_subscribe(why: SubscribeError) -> Status {
+    let code = match &why {
+        SubscribeError::Name => Code::InvalidArgument,
+        SubscribeError::TooMany { .. } => Code::ResourceExhausted,
+        SubscribeError::OtherTopic { .. } => Code::FailedPrecondition,
+        SubscribeError::FellOff(_) | SubscribeError::Ahead { .. } => Code::OutOfRange,
+    };
+    Status::new(code, why.to_string())
+}
+
+/// Why nothing was acknowledged.
+pub(super) fn of_acknowledge(why: AcknowledgeError) -> Status {
+    let code = match &why {
+        AcknowledgeError::Unknown(_) => Code::NotFound,
+        AcknowledgeError::NeverDelivered { .. } | AcknowledgeError::FellOff(_) => Code::OutOfRange,
+    };
+    Status::new(code, why.to_string())
 }
 
 /// Tells a client that another attempt, here or elsewhere, may succeed and executes nothing twice.

@@ -78,7 +78,7 @@ pub(super) async fn with<T>(
 }
 
 /// `5s`, `500ms`, `1m30s`, `2h`: as Go writes durations.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no duration; write it as 500ms, 5s or 1m30s");
     let mut rest = text;
     let mut total = Duration::ZERO;

@@ -3,9 +3,11 @@
 //! To add one: a file with its arguments and a `run`, and a variant of `Command`.
 
 mod cluster;
+mod commit;
 mod compact;
 mod completions;
 mod connection;
+mod consensus;
 mod del;
 mod endpoint;
 mod environment;
@@ -18,6 +20,7 @@ mod register;
 mod serve;
 mod sim;
 mod small;
+mod topic;
 mod txn;
 mod unsupported;
 mod verify;
@@ -49,7 +52,7 @@ Exit codes:
   1  it failed; a write was surely not executed
   2  the command line, or what was read in its place, is wrong
   3  a write was not answered: it may or may not have been executed
-  4  verify: not decided within its limits
+  4  verify: not decided within its limits; decision, commit outcome: there is none yet
   5  serve: the replica halted";
 
 /// A crash-recovery replicated key-value store that speaks the etcd v3 API.
@@ -73,7 +76,12 @@ enum Command {
     Compact(compact::Compact),
     Endpoint(endpoint::Endpoint),
     Member(member::Member),
+    Publish(topic::Publish),
+    Subscribe(topic::Subscribe),
+    Propose(consensus::Propose),
+    Decision(consensus::Decision),
     Register(register::Register),
+    Commit(commit::Commit),
     Workload(workload::Workload),
     Sim(sim::Sim),
     Verify(verify::Verify),
@@ -92,6 +100,9 @@ pub enum Failure {
     /// The output could not be written.
     #[error("standard output: {0}")]
     Output(#[source] io::Error),
+    /// What was asked for is not there yet.
+    #[error("{0}")]
+    NotYet(String),
     /// A check reached its limits first.
     #[error("not decided within the limits: this is no pass")]
     Undecided,
@@ -114,7 +125,7 @@ impl Failure {
             // Whoever reads has seen enough.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Output(_) | Self::Other(_) => 1,
-            Self::Undecided => 4,
+            Self::Undecided | Self::NotYet(_) => 4,
             Self::Halted(_) => 5,
         }
     }
@@ -158,7 +169,12 @@ impl Cli {
             Command::Compact(command) => command.run(connection),
             Command::Endpoint(command) => command.run(connection),
             Command::Member(command) => command.run(connection),
+            Command::Publish(command) => command.run(connection),
+            Command::Subscribe(command) => command.run(connection),
+            Command::Propose(command) => command.run(connection),
+            Command::Decision(command) => command.run(connection),
             Command::Register(command) => command.run(connection),
+            Command::Commit(command) => command.run(connection),
             Command::Workload(command) => command.run(connection),
             Command::Sim(command) => command.run(),
             Command::Verify(command) => command.run(),

@@ -46,7 +46,7 @@ impl Default for Retry {
 /// One attempt that failed.
 #[derive(Debug)]
 pub(super) struct Failure {
-    class: Class,
+    pub(super) class: Class,
     code: Code,
     message: String,
     endpoint: String,
@@ -55,7 +55,7 @@ pub(super) struct Failure {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
+pub(super) enum Class {
     /// An answer that will not change.
     Refused,
     /// Not executed by this attempt; another may do better.
@@ -69,7 +69,7 @@ enum Class {
 }
 
 impl Failure {
-    fn new(endpoint: String, status: Status) -> Self {
+    pub(super) fn new(endpoint: String, status: Status) -> Self {
         let leader = status.metadata().get("kvorum-leader");
         let leader = leader.and_then(|v| v.to_str().ok()).map(str::to_owned);
         let class = Class::of(&status);
@@ -83,12 +83,12 @@ impl Failure {
         Self { class, code: status.code(), message, endpoint, leader }
     }
 
-    fn silent(endpoint: String, limit: Duration) -> Self {
+    pub(super) fn silent(endpoint: String, limit: Duration) -> Self {
         let message = format!("no answer within {limit:.1?}");
         Self { class: Class::Lost, code: Code::DeadlineExceeded, message, endpoint, leader: None }
     }
 
-    fn refused(self, fate: Fate) -> Error {
+    pub(super) fn refused(self, fate: Fate) -> Error {
         Error::Refused { code: self.code, message: self.message, fate }
     }
 }
@@ -153,7 +153,7 @@ fn never_connected(status: &Status) -> bool {
 }
 
 /// The attempts of one call.
-struct Attempts<'c> {
+pub(super) struct Attempts<'c> {
     client: &'c Client,
     begun: Instant,
     deadline: Instant,
@@ -163,8 +163,12 @@ struct Attempts<'c> {
 
 impl<'c> Attempts<'c> {
     fn new(client: &'c Client) -> Self {
-        let begun = Instant::now();
-        Self { client, begun, deadline: begun + client.settings.deadline, failed: 0, silent: 0 }
+        Self::resumed(client, Instant::now(), 0)
+    }
+
+    /// Those of a call that began then, and failed so often.
+    pub(super) fn resumed(client: &'c Client, begun: Instant, failed: u32) -> Self {
+        Self { client, begun, deadline: begun + client.settings.deadline, failed, silent: 0 }
     }
 
     /// A silent replica may be paused, or cut off, while the others are well: so an attempt that may
@@ -203,7 +207,7 @@ impl<'c> Attempts<'c> {
     }
 
     /// Chooses where to go next and waits as long as the policy says; an error when the call is over.
-    async fn pause(&mut self, failure: Failure, fate: Fate) -> Result<(), Error> {
+    pub(super) async fn pause(&mut self, failure: Failure, fate: Fate) -> Result<(), Error> {
         let Self { client, begun, deadline, .. } = *self;
         tracing::debug!(endpoint = failure.endpoint, reason = failure.message, ?fate, "attempt failed");
         self.failed += 1;
@@ -275,6 +279,61 @@ impl Client {
     /// once it may have been executed.
     pub(super) async fn once<R: Rpc>(&self, request: R) -> Result<R::Reply, Error> {
         self.execute(request, Attempts::new(self), None).await
+    }
+
+    /// A call that may be repeated at will, since it has one effect however often it is executed.
+    /// One that goes unanswered to the end fails with [`Error::Unanswered`].
+    pub(super) async fn repeat<R: Rpc>(&self, request: R) -> Result<R::Reply, Error> {
+        let mut attempts = Attempts::new(self);
+        let mut fate = Fate::NotExecuted;
+        loop {
+            let failure = match attempts.send(request.clone(), true, None).await {
+                Ok(reply) => return Ok(reply),
+                Err(failure) => failure?,
+            };
+            match failure.class {
+                Class::Refused | Class::Expired | Class::Done => return Err(failure.refused(fate)),
+                Class::NotNow => {}
+                Class::Lost => fate = Fate::Unknown,
+            }
+            attempts.pause(failure, fate).await?;
+        }
+    }
+
+    /// [`repeat`](Self::repeat), of a call that the caller may make again as well.
+    pub(super) async fn settle<R: Rpc>(&self, request: R) -> Result<R::Reply, Error> {
+        self.repeat(request).await.map_err(|error| match error {
+            Error::Unanswered { endpoint, message, after } => Error::Unsettled { endpoint, message, after },
+            // Had an earlier attempt been executed, the last one would have been answered alike.
+            Error::Refused { code, message, .. } => Error::Refused { code, message, fate: Fate::NotExecuted },
+            other => other,
+        })
+    }
+
+    /// Asks until there is something, or the deadline is there: then nothing. The server waits too.
+    pub(super) async fn wait<R: Rpc, T>(
+        &self,
+        request: R,
+        find: impl Fn(R::Reply) -> Result<Option<T>, Error>,
+    ) -> Result<Option<T>, Error> {
+        let deadline = Instant::now() + self.settings.deadline;
+        let mut left = self.settings.deadline;
+        let mut told = false;
+        loop {
+            match self.clone().with_deadline(left).read(request.clone()).await {
+                Ok(reply) => match find(reply)? {
+                    Some(found) => return Ok(Some(found)),
+                    None => told = true,
+                },
+                // Nothing there, as of the last answer.
+                Err(Error::Unavailable { .. }) if told => return Ok(None),
+                Err(error) => return Err(error),
+            }
+            left = deadline.saturating_duration_since(Instant::now());
+            if left < Duration::from_millis(1) {
+                return Ok(None);
+            }
+        }
     }
 
     async fn execute<R: Rpc>(

@@ -66,6 +66,20 @@ pub enum Error {
         after: Duration,
     },
 
+    /// A call that has one effect however often it is made was sent, and no answer came before the
+    /// deadline. Call again.
+    #[error(
+        "no answer within {after:.1?} (last, {endpoint}: {message}); it may or may not have taken effect: call again, which is safe"
+    )]
+    Unsettled {
+        /// Asked last.
+        endpoint: String,
+        /// What it said, or how the connection ended.
+        message: String,
+        /// How long the call lasted.
+        after: Duration,
+    },
+
     /// A write was sent and went unanswered, and when it was repeated, the session that would have
     /// kept it from being executed twice had ended. Read before writing again.
     #[error(
@@ -77,6 +91,20 @@ pub enum Error {
     /// repetition. Read what it would have told.
     #[error("the write was executed, but its reply is lost: read what it would have told")]
     ReplyLost,
+
+    /// The replica that serves a subscription was down for longer than messages are kept. Call again
+    /// to go on after the messages that it lacks.
+    #[error(
+        "messages {from} to {last} of member {origin:x} are lost to this replica, which was down for longer than messages are kept; call again to go on after them"
+    )]
+    Gap {
+        /// Id of the member that took them.
+        origin: u64,
+        /// The first that is lacking.
+        from: u64,
+        /// The last that is lacking.
+        last: u64,
+    },
 
     /// The server answered something that its protocol does not allow. Check what the
     /// endpoints are.
@@ -93,7 +121,7 @@ impl Error {
     /// The same call may succeed later, and calling again cannot execute anything twice.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Unavailable { .. } => true,
+            Self::Unavailable { .. } | Self::Unsettled { .. } | Self::Gap { .. } => true,
             Self::Endpoint { .. }
             | Self::Refused { .. }
             | Self::Unanswered { .. }
@@ -106,11 +134,13 @@ impl Error {
     /// Whether the call may have been executed.
     pub fn fate(&self) -> Fate {
         match self {
-            Self::Endpoint { .. } | Self::Unavailable { .. } => Fate::NotExecuted,
+            Self::Endpoint { .. } | Self::Unavailable { .. } | Self::Gap { .. } => Fate::NotExecuted,
             Self::Refused { fate, .. } => *fate,
-            Self::Unanswered { .. } | Self::SessionExpired | Self::ReplyLost | Self::Reply { .. } => {
-                Fate::Unknown
-            }
+            Self::Unanswered { .. }
+            | Self::Unsettled { .. }
+            | Self::SessionExpired
+            | Self::ReplyLost
+            | Self::Reply { .. } => Fate::Unknown,
         }
     }
 
@@ -121,8 +151,10 @@ impl Error {
             Self::Endpoint { .. }
             | Self::Unavailable { .. }
             | Self::Unanswered { .. }
+            | Self::Unsettled { .. }
             | Self::SessionExpired
             | Self::ReplyLost
+            | Self::Gap { .. }
             | Self::Reply { .. } => None,
         }
     }

@@ -26,7 +26,9 @@
 //!
 //! # Beside the store
 //!
-//! [Registers](Client::register) are read and written at a majority, without a leader.
+//! [Registers](Client::register) without a leader, [consensus](Client::consensus) by instance,
+//! [atomic commit](Client::transaction), and [topics](Client::topic) to publish to with a chosen
+//! guarantee. What they promise when a call is repeated or dropped stands at each.
 //!
 //! # Cancel safety
 //!
@@ -35,15 +37,21 @@
 
 mod call;
 mod channel;
+mod consensus;
 mod error;
 #[cfg(all(test, feature = "node"))]
 mod fake;
 mod ops;
+mod outcomes;
 mod pool;
 mod register;
 mod reply;
 mod rpc;
 mod session;
+mod stream;
+mod subscription;
+mod topic;
+mod transaction;
 mod txn;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -55,16 +63,21 @@ use tonic::{
 
 pub use self::{
     call::Retry,
+    consensus::Consensus,
     error::{Error, Fate},
     ops::{Call, Delete, Get, Order, Put, SortBy},
+    outcomes::Outcomes,
     register::{Register, Stamp, Written},
     reply::{
         CompactReply, DeleteReply, GetReply, Header, KeyValue, Member, Members, OpReply, PutReply, Status,
         TxnReply,
     },
+    subscription::{Cursor, Delivery, Receiver, Start, Subscription},
+    topic::{Context, Guarantee, Publish, Published, Topic},
+    transaction::{Outcome, Participant, Reason, Transaction, TransactionStatus, Vote},
     txn::{Compare, Op, Operand, Txn},
 };
-use self::{channel::Channel, pool::Pool, session::Slot};
+use self::{channel::Channel, pool::Pool, session::Slot, topic::SharedPublisher};
 use crate::proto::etcdserverpb::{CompactionRequest, MemberListRequest, StatusRequest};
 
 /// A connection to a cluster, or to a node in this program. Cheap to clone; clones share
@@ -73,6 +86,7 @@ use crate::proto::etcdserverpb::{CompactionRequest, MemberListRequest, StatusReq
 pub struct Client {
     pool: Arc<Pool>,
     session: Arc<Slot>,
+    publisher: Arc<SharedPublisher>,
     settings: Settings,
 }
 
@@ -174,7 +188,7 @@ impl Client {
     }
 
     fn new(pool: Pool, settings: Settings) -> Self {
-        Self { pool: Arc::new(pool), session: Arc::default(), settings }
+        Self { pool: Arc::new(pool), session: Arc::default(), publisher: Arc::default(), settings }
     }
 
     /// The same client, with another deadline per call.
@@ -206,6 +220,11 @@ impl Client {
     /// The atomic register of this name: 1 to 100 bytes. It comes into being when it is first written.
     pub fn register(&self, name: impl Into<String>) -> Register {
         Register::new(self.clone(), name.into())
+    }
+
+    /// An instance of consensus, by its name: 1 to 256 bytes.
+    pub fn consensus(&self, instance: impl Into<String>) -> Consensus {
+        Consensus::new(self.clone(), instance.into())
     }
 
     /// Forgets what was superseded before `revision`, which can still be read.

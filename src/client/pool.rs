@@ -13,7 +13,7 @@ const MAX_ENDPOINTS: usize = 32;
 #[derive(Debug)]
 pub(super) struct Pool {
     dial: Duration,
-    /// In-process: there is nowhere else to go.
+    /// There is nowhere else to go: in-process, or what is asked for is there only.
     fixed: bool,
     state: Mutex<State>,
 }
@@ -57,6 +57,18 @@ impl Pool {
         let endpoint = Endpoint { uri: "in-process".into(), channel: Some(channel) };
         Self {
             dial: Duration::ZERO,
+            fixed: true,
+            state: Mutex::new(State { endpoints: vec![endpoint], current: 0 }),
+        }
+    }
+
+    /// The endpoint to ask now, and no other.
+    pub(super) fn only(&self) -> Self {
+        let state = self.lock();
+        let Endpoint { uri, channel } = &state.endpoints[state.current];
+        let endpoint = Endpoint { uri: uri.clone(), channel: channel.clone() };
+        Self {
+            dial: self.dial,
             fixed: true,
             state: Mutex::new(State { endpoints: vec![endpoint], current: 0 }),
         }

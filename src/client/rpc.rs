@@ -1,8 +1,8 @@
 //! Each request of the wire, and the method that takes it.
 
-use tonic::{Request, Response, Status, codegen::BoxFuture};
+use tonic::{Request, Response, Status, Streaming, codegen::BoxFuture};
 
-use super::channel::Channel;
+use super::{channel::Channel, stream::StreamRpc};
 use crate::proto::{
     etcdserverpb::{
         CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, MemberListRequest,
@@ -11,7 +11,13 @@ use crate::proto::{
         maintenance_client::MaintenanceClient,
     },
     kvorum::v1::{
-        CloseReply, CloseRequest, OpenReply, OpenRequest, ReadReply, ReadRequest, WriteReply, WriteRequest,
+        AcknowledgeOutcomeReply, AcknowledgeOutcomeRequest, AcknowledgeReply, AcknowledgeRequest,
+        BeginRequest, CloseReply, CloseRequest, DecisionReply, DecisionRequest, LookRequest,
+        OpenPublisherReply, OpenPublisherRequest, OpenReply, OpenRequest, OutcomesRequest, ProposeReply,
+        ProposeRequest, PublishReply, PublishRequest, ReadReply, ReadRequest, ReceiveRequest, SubscribeReply,
+        SubscribeRequest, Transaction, UnacknowledgedReply, UnsubscribeReply, UnsubscribeRequest,
+        VoteRequest, WriteReply, WriteRequest, atomic_commit_client::AtomicCommitClient,
+        broadcast_client::BroadcastClient, consensus_client::ConsensusClient,
         register_client::RegisterClient, sessions_client::SessionsClient,
     },
 };
@@ -47,6 +53,39 @@ rpc! {
     ClusterClient::member_list(MemberListRequest) -> MemberListResponse;
     RegisterClient::read(ReadRequest) -> ReadReply;
     RegisterClient::write(WriteRequest) -> WriteReply;
+    ConsensusClient::propose(ProposeRequest) -> ProposeReply;
+    ConsensusClient::decision(DecisionRequest) -> DecisionReply;
+    AtomicCommitClient::begin(BeginRequest) -> Transaction;
+    AtomicCommitClient::vote(VoteRequest) -> Transaction;
+    AtomicCommitClient::look(LookRequest) -> Transaction;
+    AtomicCommitClient::unacknowledged(OutcomesRequest) -> UnacknowledgedReply;
+    AtomicCommitClient::acknowledge(AcknowledgeOutcomeRequest) -> AcknowledgeOutcomeReply;
+    BroadcastClient::publish(PublishRequest) -> PublishReply;
+    BroadcastClient::open_publisher(OpenPublisherRequest) -> OpenPublisherReply;
+    BroadcastClient::acknowledge(AcknowledgeRequest) -> AcknowledgeReply;
+    BroadcastClient::unsubscribe(UnsubscribeRequest) -> UnsubscribeReply;
     SessionsClient::open(OpenRequest) -> OpenReply;
     SessionsClient::close(CloseRequest) -> CloseReply;
+}
+
+macro_rules! stream_rpc {
+    ($($client:ident :: $method:ident ( $request:ty ) -> $item:ty;)*) => {$(
+        impl StreamRpc for $request {
+            type Item = $item;
+
+            fn open(
+                request: Request<Self>,
+                channel: Channel,
+            ) -> BoxFuture<Response<Streaming<$item>>, Status> {
+                let mut client = $client::new(channel).max_decoding_message_size(usize::MAX);
+                Box::pin(async move { client.$method(request).await })
+            }
+        }
+    )*};
+}
+
+stream_rpc! {
+    AtomicCommitClient::outcomes(OutcomesRequest) -> Transaction;
+    BroadcastClient::subscribe(SubscribeRequest) -> SubscribeReply;
+    BroadcastClient::receive(ReceiveRequest) -> SubscribeReply;
 }

@@ -274,7 +274,7 @@ impl Prepared {
         let client_urls: Vec<String> =
             self.settings.advertise_client.iter().map(Address::to_string).collect();
         let status = self.booted.stack.status();
-        let shared = Shared::new(status.clone());
+        let shared = Shared::new(status.clone(), self.disk_id);
         let identity = Identity {
             cluster: self.cluster_id,
             configuration: self.founding.configuration(),

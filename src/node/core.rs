@@ -11,9 +11,9 @@
 
 use super::error::{Halted, Refused};
 use super::shared::{Answer, Ask, Call, Item, Permits, Shared};
-use crate::broadcast::StateMachine;
+use crate::broadcast::{StateMachine, TopicIndication};
 use crate::kernel::{
-    Commit, Disk, DiskError, Exposed, Journal, Opened, Outgoing, ProcessId, Release, Rows, Synced,
+    Commit, Disk, DiskError, Exposed, Journal, Opened, Outgoing, ProcessId, Release, Rows, Synced, Ticks,
 };
 use crate::ledger::Replicated;
 use crate::stack::{Event, Indication, RequestId, Stack, Status};
@@ -35,6 +35,11 @@ const LATE: Duration = Duration::from_millis(50);
 const ITEMS: usize = 4096;
 /// How long a stop waits for what is under way.
 const PARTING: Duration = Duration::from_secs(2);
+
+/// A duration, in ticks.
+pub(super) fn ticks(duration: Duration) -> Ticks {
+    (duration.as_millis().div_ceil(TICK.as_millis())).min(u128::from(u32::MAX)) as Ticks
+}
 
 type Up = Indication<<Replicated as StateMachine>::Reply, <Replicated as StateMachine>::View>;
 
@@ -217,6 +222,7 @@ impl Core {
                     Ask::Execute(command) => Event::Execute { request, command, patience },
                     Ask::Read => Event::Read { request, patience },
                     Ask::Register(name, ask) => Event::Register { request, name, ask, patience },
+                    Ask::Topics(request) => Event::Topics(request),
                 });
             }
             Item::Cancel(request) => {
@@ -283,8 +289,7 @@ impl Core {
                 self.answer(request, Ok(Answer::Returned(outcome)));
             }
             Indication::Publish { applied, view } => self.shared().publish(applied, view),
-            // Nothing of this process asks anything of topics.
-            Indication::Topics(_) => {}
+            Indication::Topics(told) => self.tell(told),
             Indication::Fetch { ticket, from, end, max_bytes } => {
                 let (rows, shared) = (self.rows.clone(), self.ending.shared.clone());
                 self.runtime.spawn_blocking(move || {
@@ -299,6 +304,24 @@ impl Core {
                 for done in self.leaving.drain(..) {
                     let _ = done.send(()); // who waited may have given up
                 }
+            }
+        }
+    }
+
+    /// What the topics say: to a request, or to all who follow them.
+    fn tell(&mut self, told: TopicIndication) {
+        match told {
+            TopicIndication::Delivered { first, records, kept } => {
+                self.shared().mirror.delivered(first, records, kept);
+            }
+            TopicIndication::Redelivered { subscriber, outcome } => {
+                self.shared().mirror.pending(&subscriber, outcome);
+            }
+            TopicIndication::Published { request, .. }
+            | TopicIndication::Subscribed { request, .. }
+            | TopicIndication::Acknowledged { request, .. }
+            | TopicIndication::Unsubscribed { request, .. } => {
+                self.answer(request, Ok(Answer::Topics(told)));
             }
         }
     }

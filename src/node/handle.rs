@@ -1,11 +1,11 @@
 //! The handle: how services and embedders talk to a replica.
 
-use super::core::TICK;
+use super::core::ticks;
 use super::error::{Halted, Refused};
 use super::shared::{Answer, Ask, Call, CoreCounters, Item, Permits, Phase, Shared, View};
 use crate::api::{self, Cluster, Member};
-use crate::broadcast::Either;
-use crate::kernel::{Rows, Ticks};
+use crate::broadcast::{Either, TopicRequest};
+use crate::kernel::Rows;
 use crate::kv::{self, Limits};
 use crate::register;
 use crate::stack::{Refusal, RequestId, Role, Status};
@@ -85,7 +85,7 @@ impl Handle {
     pub async fn execute(&self, command: kv::Command, deadline: Duration) -> Result<kv::Reply, Refused> {
         match self.ask(Ask::Execute(command.encode()), deadline).await? {
             Answer::Reply(Either::First(reply)) => Ok(reply),
-            Answer::Reply(Either::Second(_)) | Answer::Readable | Answer::Returned(_) => {
+            Answer::Reply(Either::Second(_)) | Answer::Readable | Answer::Returned(_) | Answer::Topics(_) => {
                 unreachable!("a command of the store was asked for")
             }
         }
@@ -104,7 +104,9 @@ impl Handle {
     ) -> Result<register::Outcome, Refused> {
         match self.ask(Ask::Register(name.to_owned(), ask), deadline).await? {
             Answer::Returned(outcome) => Ok(outcome),
-            Answer::Reply(_) | Answer::Readable => unreachable!("a register was asked for"),
+            Answer::Reply(_) | Answer::Readable | Answer::Topics(_) => {
+                unreachable!("a register was asked for")
+            }
         }
     }
 
@@ -121,7 +123,9 @@ impl Handle {
     pub(super) async fn barrier(&self, deadline: Duration) -> Result<Arc<View>, Refused> {
         match self.ask(Ask::Read, deadline).await? {
             Answer::Readable => self.inner.shared.view().ok_or_else(|| Refused::Halted(self.why_halted())),
-            Answer::Reply(_) | Answer::Returned(_) => unreachable!("a read was asked for"),
+            Answer::Reply(_) | Answer::Returned(_) | Answer::Topics(_) => {
+                unreachable!("a read was asked for")
+            }
         }
     }
 
@@ -247,11 +251,31 @@ impl Handle {
     }
 
     pub(super) async fn ask(&self, ask: Ask, deadline: Duration) -> Result<Answer, Refused> {
-        let Inner { shared, requests, bytes, next, .. } = &*self.inner;
+        self.ask_as(self.next_request(), ask, deadline).await
+    }
+
+    /// The number of a request.
+    pub(super) fn next_request(&self) -> RequestId {
+        self.inner.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) async fn ask_as(
+        &self,
+        request: RequestId,
+        ask: Ask,
+        deadline: Duration,
+    ) -> Result<Answer, Refused> {
+        let Inner { shared, requests, bytes, .. } = &*self.inner;
         let size = match &ask {
             Ask::Execute(command) => command.len().min(REQUEST_BYTES) as u32,
             Ask::Read | Ask::Register(_, register::Ask::Read) => 0,
             Ask::Register(_, register::Ask::Write(value)) => value.len().min(REQUEST_BYTES) as u32,
+            Ask::Topics(TopicRequest::Publish { payload, .. }) => payload.len().min(REQUEST_BYTES) as u32,
+            Ask::Topics(
+                TopicRequest::Subscribe { .. }
+                | TopicRequest::Acknowledge { .. }
+                | TopicRequest::Unsubscribe { .. },
+            ) => 0,
         };
         let permits =
             requests.clone().try_acquire_owned().ok().zip(bytes.clone().try_acquire_many_owned(size).ok());
@@ -259,7 +283,6 @@ impl Handle {
             shared.counts.overloads(1);
             return Err(Refusal::TooMany.into());
         };
-        let request = next.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
         let permits = Permits { _request, _bytes };
         let call = Call { request, ask, patience: ticks(deadline), answer, permits };
@@ -287,10 +310,6 @@ impl Drop for Withdraw<'_> {
     fn drop(&mut self) {
         let _ = self.shared.inbox.push(Item::Cancel(self.request)); // a stopped core has none
     }
-}
-
-fn ticks(duration: Duration) -> Ticks {
-    (duration.as_millis().div_ceil(TICK.as_millis())).min(u128::from(u32::MAX)) as Ticks
 }
 
 impl api::Replica for Handle {

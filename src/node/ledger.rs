@@ -7,10 +7,11 @@
 use super::error::{Failed, Refused};
 use super::handle::Handle;
 use super::shared::{Answer, Ask};
+use crate::api;
 use crate::atomic_commit::{CommitError, Outcome, Status, Vote};
 use crate::broadcast::{Either, Publication, PublicationError, Publisher};
 use crate::kernel::ReplicatedBounds;
-use crate::ledger::{Command, Error, Response, View};
+use crate::ledger::{Command, Error, Reply, Response, View};
 use crate::stack::Refusal;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -277,7 +278,7 @@ impl Handle {
     pub(super) async fn attempt(&self, command: &Command, deadline: Duration) -> Result<Response, Failed> {
         match self.ask(Ask::Execute(command.encode()), deadline).await? {
             Answer::Reply(Either::Second(reply)) => Ok(reply?),
-            Answer::Reply(Either::First(_)) | Answer::Readable | Answer::Returned(_) => {
+            Answer::Reply(Either::First(_)) | Answer::Readable | Answer::Returned(_) | Answer::Topics(_) => {
                 unreachable!("a command of the ledger was asked for")
             }
         }
@@ -305,6 +306,40 @@ impl Handle {
                 Err(_) => return Ok(None),
             }
         }
+    }
+}
+
+impl api::Ledger for Handle {
+    async fn ledger_execute(&self, command: Command, patience: Duration) -> Result<Reply, api::Refused> {
+        let done = match &command {
+            // Executed twice, it would be published twice.
+            Command::Publish { publisher: None, .. } => self.attempt(&command, patience).await,
+            Command::Publish { publisher: Some(_), .. }
+            | Command::OpenPublisher
+            | Command::Propose { .. }
+            | Command::Begin { .. }
+            | Command::Vote { .. }
+            | Command::TimeOut { .. }
+            | Command::Acknowledge { .. }
+            | Command::SetBounds(_) => self.insist(&command, patience).await,
+        };
+        match done {
+            Ok(response) => Ok(Ok(response)),
+            Err(Failed::Ledger(why)) => Ok(Err(why)),
+            Err(Failed::Refused(why)) => Err(why.into()),
+        }
+    }
+
+    async fn ledger_barrier(&self, patience: Duration) -> Result<View, api::Refused> {
+        Ok(self.barrier(patience).await?.second.clone())
+    }
+
+    fn ledger(&self) -> Option<View> {
+        Handle::ledger(self)
+    }
+
+    fn ledger_changed(&self) -> watch::Receiver<u64> {
+        self.published()
     }
 }
 

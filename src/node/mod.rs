@@ -27,6 +27,7 @@ mod ports;
 mod settings;
 mod shared;
 mod timeouts;
+mod topics;
 mod upkeep;
 
 pub use crate::api::{Cluster, Member};

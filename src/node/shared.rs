@@ -2,7 +2,8 @@
 
 use super::error::{Halted, Refused};
 use super::inbox::Inbox;
-use crate::broadcast::{Either, Views};
+use crate::api::Mirror;
+use crate::broadcast::{Either, TopicIndication, TopicRequest, Views};
 use crate::kernel::{DiskError, Row, Synced, Ticks};
 use crate::kv;
 use crate::ledger;
@@ -46,6 +47,8 @@ pub(super) enum Ask {
     Read,
     /// Of a register, by name.
     Register(String, register::Ask),
+    /// Of the topics, with the number of the request.
+    Topics(TopicRequest),
 }
 
 pub(super) enum Answer {
@@ -54,6 +57,8 @@ pub(super) enum Answer {
     Readable,
     /// An operation on a register came to its end.
     Returned(register::Outcome),
+    /// What the topics say to a request.
+    Topics(TopicIndication),
 }
 
 /// A request's share of what may be in flight: one of the requests, and its bytes.
@@ -108,6 +113,8 @@ pub(super) type View = Views<kv::View, ledger::View>;
 pub(super) struct Shared {
     pub inbox: Inbox<Item>,
     pub counts: CoreCounts,
+    /// What the topics have delivered.
+    pub mirror: Mirror,
     view: ArcSwapOption<View>,
     /// The length of the log prefix of that view.
     published: watch::Sender<u64>,
@@ -129,10 +136,12 @@ pub(super) enum Phase {
 }
 
 impl Shared {
-    pub fn new(status: Status) -> Arc<Self> {
+    /// Of a node on the data directory with this id.
+    pub fn new(status: Status, disk: u64) -> Arc<Self> {
         Arc::new(Self {
             inbox: Inbox::new(),
             counts: CoreCounts::default(),
+            mirror: Mirror::new(disk),
             view: ArcSwapOption::empty(),
             published: watch::Sender::new(0),
             status: Mutex::new(status),
@@ -202,6 +211,7 @@ impl Shared {
         self.inbox.close();
         self.view.store(None);
         self.published.send_modify(|_| ());
+        self.mirror.halt();
         self.transport.store(None);
         self.phase.send_replace(Phase::Halted);
     }

@@ -1,5 +1,7 @@
 //! What the port promises, against a fake replica.
 
+mod broadcast;
+mod ledger;
 mod port;
 mod register;
 mod services;

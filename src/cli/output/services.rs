@@ -9,7 +9,7 @@ use super::{
     json::{self, base64},
     simple,
 };
-use crate::client::{Stamp, Written};
+use crate::client::{Delivery, Outcome, Published, Reason, Stamp, TransactionStatus, Vote, Written};
 
 impl Printer {
     /// Before a command runs whose reply has two formats only.
@@ -35,6 +35,68 @@ impl Printer {
     pub(in crate::cli) fn written(&self, stamp: &Stamp) -> Result<(), Failure> {
         let json = Register { value: None, stamp: Some((*stamp).into()) };
         self.say(&json, |out| writeln!(out, "OK"))
+    }
+
+    pub(in crate::cli) fn decision(&self, decision: &[u8]) -> Result<(), Failure> {
+        self.say(&Decision { decision: Base64(decision) }, |out| simple::line(out, decision, self.hex))
+    }
+
+    /// A transaction, a line for each participant after its own.
+    pub(in crate::cli) fn transaction(&self, status: &TransactionStatus) -> Result<(), Failure> {
+        self.say(&Transaction::from(status), |out| {
+            writeln!(out, "{}: {}", status.name, or_open(status.outcome.as_ref()))?;
+            status.participants.iter().try_for_each(|p| {
+                let vote = p.vote.as_ref().map_or("has not voted".into(), |vote| format!("votes {vote}"));
+                let done = if p.acknowledged { ", has acknowledged" } else { "" };
+                writeln!(out, "  {} {vote}{done}", p.name)
+            })
+        })
+    }
+
+    /// A transaction whose outcome a participant has not acknowledged.
+    pub(in crate::cli) fn owed(&self, status: &TransactionStatus) -> Result<(), Failure> {
+        self.say(&Transaction::from(status), |out| {
+            writeln!(out, "{}: {}", status.name, or_open(status.outcome.as_ref()))
+        })
+    }
+
+    pub(in crate::cli) fn outcome(&self, outcome: &Outcome) -> Result<(), Failure> {
+        self.say(&OutcomeJson::from(outcome), |out| writeln!(out, "{outcome}"))
+    }
+
+    pub(in crate::cli) fn done(&self) -> Result<(), Failure> {
+        self.say(&Done {}, |out| writeln!(out, "OK"))
+    }
+
+    pub(in crate::cli) fn published(&self, published: &Published) -> Result<(), Failure> {
+        let Published { context, position, origin, sequence } = published;
+        let ordered = *origin > 0; // not in total order
+        let json = PublishedJson {
+            position: Some(*position).filter(|_| !ordered),
+            origin: Some(*origin).filter(|_| ordered),
+            sequence: Some(*sequence).filter(|_| ordered),
+            context: Some(hex(&context.0)).filter(|token| !token.is_empty()),
+        };
+        self.say(&json, |out| writeln!(out, "OK"))
+    }
+
+    pub(in crate::cli) fn delivery(&self, delivery: &Delivery, cursors: bool) -> Result<(), Failure> {
+        let Delivery { payload, position, cursor, context, origin, sequence } = delivery;
+        let ordered = *origin > 0; // not in total order
+        let json = DeliveryJson {
+            payload: Base64(payload),
+            position: *position,
+            cursor: hex(&cursor.0),
+            context: Some(hex(&context.0)).filter(|token| !token.is_empty()),
+            origin: Some(*origin).filter(|_| ordered),
+            sequence: Some(*sequence).filter(|_| ordered),
+        };
+        self.say(&json, |out| {
+            if cursors {
+                write!(out, "{}\t", hex(&cursor.0))?;
+            }
+            simple::line(out, payload, self.hex)
+        })
     }
 
     fn say(
@@ -77,5 +139,105 @@ struct StampJson {
 impl From<Stamp> for StampJson {
     fn from(Stamp { number, writer }: Stamp) -> Self {
         Self { number, writer }
+    }
+}
+
+fn or_open(outcome: Option<&Outcome>) -> String {
+    outcome.map_or_else(|| "undecided".into(), ToString::to_string)
+}
+
+fn hex(token: &[u8]) -> String {
+    token.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[derive(Serialize)]
+struct Decision<'a> {
+    decision: Base64<'a>,
+}
+
+#[derive(Serialize)]
+struct Done {}
+
+#[derive(Serialize)]
+struct PublishedJson {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequence: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<String>,
+}
+
+#[derive(Serialize)]
+struct DeliveryJson<'a> {
+    payload: Base64<'a>,
+    position: u64,
+    cursor: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    context: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequence: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Transaction<'a> {
+    name: &'a str,
+    begun: u64,
+    timeout_millis: u128,
+    participants: Vec<Participant<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<OutcomeJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct Participant<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vote: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    acknowledged: bool,
+}
+
+#[derive(Serialize)]
+struct OutcomeJson<'a> {
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl<'a> From<&'a TransactionStatus> for Transaction<'a> {
+    fn from(status: &'a TransactionStatus) -> Self {
+        let participants = status.participants.iter().map(|p| {
+            let (vote, reason) = match &p.vote {
+                None => (None, None),
+                Some(Vote::Yes) => (Some("yes"), None),
+                Some(Vote::No(reason)) => (Some("no"), Some(reason.to_string())),
+            };
+            Participant { name: &p.name, vote, reason, acknowledged: p.acknowledged }
+        });
+        Self {
+            name: &status.name,
+            begun: status.begun,
+            timeout_millis: status.timeout.as_millis(),
+            participants: participants.collect(),
+            outcome: status.outcome.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl<'a> From<&'a Outcome> for OutcomeJson<'a> {
+    fn from(outcome: &'a Outcome) -> Self {
+        let (outcome, by, reason) = match outcome {
+            Outcome::Committed => ("committed", None, None),
+            Outcome::Aborted { by, reason } => ("aborted", by.as_deref(), Some(Reason::to_string(reason))),
+        };
+        Self { outcome, by, reason }
     }
 }

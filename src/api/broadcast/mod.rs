@@ -1,0 +1,168 @@
+//! Service `kvorum.v1.Broadcast`: topics in total order, which are the ledger's, and the others.
+
+mod ordered;
+mod redelivered;
+mod token;
+mod total;
+
+use self::token::Token;
+use super::Replica;
+use super::ledger::unexpected;
+use super::service::{Service, reply};
+use crate::broadcast as core;
+use crate::ledger::{Command, Response as Done};
+use crate::proto::kvorum::v1::broadcast_server::Broadcast;
+use crate::proto::kvorum::v1::subscribe_request::From as Asked;
+use crate::proto::kvorum::v1::{
+    self as pb, AcknowledgeReply, AcknowledgeRequest, OpenPublisherReply, OpenPublisherRequest, PublishReply,
+    PublishRequest, ReceiveRequest, SubscribeReply, SubscribeRequest, UnsubscribeReply, UnsubscribeRequest,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+/// A topic of either kind.
+enum Topic {
+    /// In total order: the ledger's.
+    Total(String),
+    /// In another.
+    Ordered(core::Topic),
+}
+
+/// Where a subscription begins.
+enum Start {
+    Oldest,
+    Now,
+    After(Token),
+}
+
+/// Where replies to a subscriber go: it takes one, and one waits. A subscriber that is slow holds up
+/// no one but itself.
+type Replies = mpsc::Sender<Result<SubscribeReply, Status>>;
+
+#[tonic::async_trait]
+impl<R: Replica> Broadcast for Service<R> {
+    async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<PublishReply>, Status> {
+        let call = self.call(&request)?;
+        let PublishRequest { topic, payload, contexts, publisher, sequence } = request.into_inner();
+        reply(match Topic::read(topic)? {
+            Topic::Total(topic) => self.publish_total(topic, payload, publisher, sequence, call).await?,
+            Topic::Ordered(topic) => self.publish_ordered(topic, payload, &contexts, call).await?,
+        })
+    }
+
+    async fn open_publisher(
+        &self,
+        request: Request<OpenPublisherRequest>,
+    ) -> Result<Response<OpenPublisherReply>, Status> {
+        let call = self.call(&request)?;
+        match self.ledger(Command::OpenPublisher, call).await? {
+            Done::PublisherOpened(publisher) => reply(OpenPublisherReply { publisher }),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    type SubscribeStream = ReceiverStream<Result<SubscribeReply, Status>>;
+
+    async fn subscribe(
+        &self,
+        request: Request<SubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let call = self.call(&request)?;
+        let SubscribeRequest { topic, from, context } = request.into_inner();
+        let start = match from {
+            Some(Asked::Oldest(true)) => Start::Oldest,
+            Some(Asked::Cursor(token)) => Start::After(Token::read(&token)?),
+            Some(Asked::Oldest(false) | Asked::Now(_)) | None => Start::Now,
+        };
+        match Topic::read(topic)? {
+            Topic::Total(topic) => self.subscribe_total(topic, start, call).await,
+            Topic::Ordered(topic) => self.subscribe_ordered(topic, start, &context),
+        }
+    }
+
+    type ReceiveStream = ReceiverStream<Result<SubscribeReply, Status>>;
+
+    async fn receive(
+        &self,
+        request: Request<ReceiveRequest>,
+    ) -> Result<Response<Self::ReceiveStream>, Status> {
+        let call = self.call(&request)?;
+        let ReceiveRequest { topic, subscriber, oldest } = request.into_inner();
+        match Topic::read(topic)? {
+            Topic::Total(_) => Err(Status::invalid_argument(
+                "kvorum: a total-order topic is read with a cursor, which holds at every replica; acknowledged \
+                 redelivery is for the other guarantees",
+            )),
+            Topic::Ordered(topic) => self.redeliver(topic, subscriber, oldest, call).await,
+        }
+    }
+
+    async fn acknowledge(
+        &self,
+        request: Request<AcknowledgeRequest>,
+    ) -> Result<Response<AcknowledgeReply>, Status> {
+        let call = self.call(&request)?;
+        let AcknowledgeRequest { subscriber, position } = request.into_inner();
+        self.stop(subscriber, position, call).await?;
+        reply(AcknowledgeReply {})
+    }
+
+    async fn unsubscribe(
+        &self,
+        request: Request<UnsubscribeRequest>,
+    ) -> Result<Response<UnsubscribeReply>, Status> {
+        let call = self.call(&request)?;
+        self.forget(request.into_inner().subscriber, call).await?;
+        reply(UnsubscribeReply {})
+    }
+}
+
+impl Topic {
+    fn read(topic: Option<pb::Topic>) -> Result<Self, Status> {
+        let topic = topic.ok_or_else(|| Status::invalid_argument("kvorum: the topic is missing"))?;
+        let guarantee = match topic.guarantee() {
+            pb::Guarantee::Total => return Ok(Self::Total(topic.name)),
+            pb::Guarantee::BestEffort => core::Guarantee::BestEffort,
+            pb::Guarantee::Reliable => core::Guarantee::Reliable,
+            pb::Guarantee::Fifo => core::Guarantee::Fifo,
+            pb::Guarantee::Causal => core::Guarantee::Causal,
+            pb::Guarantee::Unspecified => {
+                return Err(Status::invalid_argument("kvorum: the guarantee of the topic is missing"));
+            }
+        };
+        Ok(Self::Ordered(core::Topic { guarantee, name: topic.name }))
+    }
+}
+
+impl<R: Replica> Service<R> {
+    /// A stream of what `pump` sends, until it says why it ends, or the subscriber leaves.
+    fn stream<F: Future<Output = Status> + Send + 'static>(
+        &self,
+        pump: impl FnOnce(Self, Replies) -> F,
+    ) -> Result<Response<ReceiverStream<Result<SubscribeReply, Status>>>, Status> {
+        let subscriber = self.subscriber()?;
+        let (send, receive) = mpsc::channel(1);
+        let pump = pump(self.clone(), send.clone());
+        tokio::spawn(async move {
+            let _subscriber = subscriber;
+            tokio::select! {
+                () = send.closed() => {}
+                why = pump => {
+                    let _ = send.send(Err(why)).await; // who listened may have gone
+                }
+            }
+        });
+        reply(ReceiverStream::new(receive))
+    }
+}
+
+/// The reply that says where a subscription begins.
+fn begun(token: Token) -> SubscribeReply {
+    SubscribeReply { what: Some(pb::subscribe_reply::What::Begun(pb::Begun {})), cursor: token.bytes() }
+}
+
+/// The end of a pump whose subscriber has left: said to nobody.
+fn gone<T>(_: T) -> Status {
+    Status::cancelled("kvorum: the subscriber has left")
+}
