@@ -1,137 +1,20 @@
 //! Real processes: killed, restarted, misconfigured.
 
+#[path = "support/cluster.rs"]
+mod cluster;
+
+use cluster::{Cluster, PATIENCE, PROGRAM, Process};
 use kvorum::Client;
-use kvorum::client::Retry;
 use rustix::process::{Pid, Signal, kill_process};
-use std::fs::{self, File};
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_kvorum");
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A child that does not outlive the test: it is killed when dropped, and ends with its standard
-/// input when the test dies itself.
-struct Process(Child);
-
-impl Process {
-    fn start(args: &[&str], log: &Path) -> Process {
-        let log = File::options().create(true).append(true).open(log).unwrap();
-        let mut command = Command::new(PROGRAM);
-        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
-        Process(command.spawn().unwrap())
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_raw(self.0.id() as i32).unwrap(), signal).unwrap();
-    }
-
-    fn wait(&mut self) -> Option<i32> {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.0.try_wait().unwrap() {
-                return status.code();
-            }
-            assert!(start.elapsed() < PATIENCE, "the process does not end");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn kill(mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill(); // it may have ended
-        let _ = self.0.wait();
-    }
-}
-
-struct Cluster {
-    dir: TempDir,
-    client_ports: [u16; 3],
-    peers: String,
-    running: [Option<Process>; 3],
-}
-
-impl Cluster {
-    fn new() -> Cluster {
-        let sockets = [(); 6].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let ports = sockets.map(|s| s.local_addr().unwrap().port());
-        let peers = [3, 4, 5].map(|n| format!("n{}=http://127.0.0.1:{}", n - 3, ports[n])).join(",");
-        let client_ports = [ports[0], ports[1], ports[2]];
-        Cluster { dir: TempDir::new().unwrap(), client_ports, peers, running: [None, None, None] }
-    }
-
-    fn start(&mut self, n: usize) {
-        let name = format!("n{n}");
-        let dir = self.dir.path().join(&name);
-        let url = format!("http://127.0.0.1:{}", self.client_ports[n]);
-        let args = ["serve", "--exit-with-parent", "--name", &name, "--data-dir", dir.to_str().unwrap()];
-        // The cluster is named at the first boot only: the rest is remembered.
-        let first = ["--initial-cluster", &self.peers, "--listen-client-urls", &url];
-        let args = if dir.exists() { args.to_vec() } else { [&args[..], &first[..]].concat() };
-        let log = self.dir.path().join(format!("{name}.log"));
-        self.running[n] = Some(Process::start(&args, &log));
-    }
-
-    fn kill(&mut self, n: usize) {
-        self.running[n].take().expect("it runs").kill();
-    }
-
-    fn endpoint(&self, n: usize) -> String {
-        format!("127.0.0.1:{}", self.client_ports[n])
-    }
-
-    fn client(&self) -> Client {
-        let endpoints = [0, 1, 2].map(|n| self.endpoint(n));
-        Client::builder().endpoints(endpoints).deadline(PATIENCE).connect().unwrap()
-    }
-
-    /// A client of one replica.
-    fn only(&self, n: usize) -> Client {
-        // Without a retry, or it would ask another one that it has heard of.
-        let only = Client::builder().endpoints([self.endpoint(n)]).retry(Retry::NEVER);
-        only.deadline(PATIENCE).connect().unwrap()
-    }
-
-    async fn leader(&self) -> usize {
-        let start = Instant::now();
-        loop {
-            for n in (0..3).filter(|n| self.running[*n].is_some()) {
-                let status = self.only(n).with_deadline(Duration::from_millis(500)).status().await;
-                if status.is_ok_and(|s| s.leader == s.header.member) {
-                    return n;
-                }
-            }
-            assert!(start.elapsed() < PATIENCE, "no leader; {}", self.logs());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    /// Waits until a replica serves reads.
-    async fn serves(&self, n: usize) {
-        let start = Instant::now();
-        while self.only(n).get("a").serializable().await.is_err() {
-            assert!(start.elapsed() < PATIENCE, "n{n} does not serve; {}", self.logs());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    fn logs(&self) -> String {
-        let logs = [0, 1, 2].map(|n| self.dir.path().join(format!("n{n}.log")));
-        logs.map(|log| fs::read_to_string(log).unwrap_or_default()).join("\n")
-    }
-}
 
 async fn expect(client: &Client, writes: std::ops::Range<u32>) {
     for n in writes {
