@@ -120,6 +120,8 @@ fn least(property: Option<Property>) -> Kind {
             | P::RegisterTermination
             | P::Determinism
             | P::Assertions
+            | P::LeaderAccuracy
+            | P::LeaderAgreement
             | P::NoCreation,
         ) => Kind::Protocol,
         Some(
@@ -137,7 +139,25 @@ fn least(property: Option<Property>) -> Kind {
             | P::KeptForCursor
             | P::Stop
             | P::Recurrence
-            | P::BoundedPending,
+            | P::BoundedPending
+            | P::ContiguousEffects
+            | P::FairLoss
+            | P::FiniteDuplication
+            | P::StubbornDelivery
+            | P::ReliableDelivery
+            | P::ConsensusValidity
+            | P::ConsensusIntegrity
+            | P::ConsensusAgreement
+            | P::ConsensusTermination
+            | P::CommitValidity
+            | P::AbortValidity
+            | P::CommitIntegrity
+            | P::CommitAgreement
+            | P::CommitTermination
+            | P::CommitRedelivery
+            | P::TotalOrder
+            | P::PublishedOnce
+            | P::Retention,
         ) => Kind::Aside,
     }
 }
