@@ -185,7 +185,9 @@ impl Members {
                 self.upon_disk(from, disk, turn);
                 if ack == Some(self.boot.number) && !self.strangers.contains(from) {
                     self.acks.insert(from);
-                    self.boot.set(Boot { recorded: true, ..*self.boot }, turn);
+                    if !self.boot.recorded {
+                        self.boot.set(Boot { recorded: true, ..*self.boot }, turn);
+                    }
                 }
                 self.settle(turn);
                 if ask {
