@@ -25,6 +25,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "kernel",
             "links",
             "consensus",
+            "links",
             "broadcast",
             "register",
             "atomic_commit",
