@@ -142,6 +142,8 @@ impl Subscriber {
     /// It is told that it fell off.
     pub(super) fn falls(&mut self, fell: FellOff) -> Verdict {
         self.fell = true;
+        // It has to subscribe again, and what it was delivered before that is not acknowledged then.
+        self.pending.clear();
         self.owed.clear();
         self.pending.clear();
         let (at, position) = (self.at, fell.position);

@@ -5,6 +5,7 @@ use super::links::Links;
 use super::scenario::{At, Monitor, Scenario, Size, Trial};
 use crate::kernel::{Ballot, Mutant, ProcessId};
 use crate::sim::property::{Property, Verdict, ensure};
+use std::collections::BTreeSet;
 
 /// Processes that trust one of them, and now and then stand for no reason.
 #[derive(Clone, Debug)]
@@ -14,12 +15,7 @@ impl Scenario for LeaderDetector {
     const NAME: &'static str = "detector";
     const PROPERTIES: &'static [Property] = &[Property::LeaderAccuracy, Property::LeaderAgreement];
     const TRIALS: &'static [Trial] = &[
-        Trial {
-            mutant: Mutant::CandidacyUnconnected,
-            by: Property::LeaderAccuracy,
-            seeds: 400,
-            within: None,
-        },
+        Trial { mutant: Mutant::CandidacyUnconnected, by: Property::LeaderAccuracy, seeds: 40, within: None },
         Trial { mutant: Mutant::CandidacyOnNack, by: Property::LeaderAgreement, seeds: 100, within: None },
         Trial {
             mutant: Mutant::HappyWithoutMajority,
@@ -39,13 +35,13 @@ impl Scenario for LeaderDetector {
 pub(super) struct Followers {
     asked: usize,
     trusted: Vec<Option<Ballot>>,
-    /// Whether nothing may change any more.
-    settled: bool,
+    /// Who has trusted whom since nothing may change any more; none before that.
+    changes: Option<BTreeSet<(ProcessId, Ballot)>>,
 }
 
 impl Monitor<Elector> for Followers {
     fn new(processes: usize) -> Self {
-        Self { asked: 0, trusted: vec![None; processes], settled: false }
+        Self { asked: 0, trusted: vec![None; processes], changes: None }
     }
 
     fn asks(&self, _at: At<'_>, allowed: usize) -> Vec<Ask> {
@@ -58,10 +54,11 @@ impl Monitor<Elector> for Followers {
 
     fn indicated(&mut self, at: At<'_>, told: &Told) -> Verdict {
         let Told::Trust(ballot) = told else { return Ok(()) };
-        let before = std::mem::replace(&mut self.trusted[at.process.index()], *ballot);
-        ensure(!self.settled, Property::LeaderAgreement, || {
-            format!("{} trusts {ballot:?} after {before:?}, though faults stopped long ago", at.process)
-        })
+        self.trusted[at.process.index()] = *ballot;
+        if let Some(changes) = &mut self.changes {
+            changes.insert((at.process, ballot.unwrap_or_default()));
+        }
+        Ok(())
     }
 
     fn crashed(&mut self, process: ProcessId) {
@@ -69,17 +66,23 @@ impl Monitor<Elector> for Followers {
     }
 
     fn settled(&mut self) {
-        self.settled = true;
+        self.changes = Some(BTreeSet::new());
     }
 
     fn finally(&self, links: &Links, up: &[At<'_>]) -> Verdict {
         let trusts = |p: ProcessId| self.trusted[p.index()];
         let leads = |p: &ProcessId| trusts(*p).is_some_and(|ballot| ballot.process == *p);
         let mut leaders = up.iter().map(|at| at.process).filter(leads);
-        for p in up.iter().map(|at| at.process) {
-            let Some(ballot) = trusts(p) else { continue };
+        let changes = self.changes.iter().flatten().copied();
+        let now = up.iter().filter_map(|at| Some((at.process, trusts(at.process)?)));
+        for (p, ballot) in changes.clone().chain(now).filter(|(_, ballot)| *ballot != Ballot::ZERO) {
             ensure(links.hears_majority(ballot.process), Property::LeaderAccuracy, || {
                 format!("{p} trusts {}, which hears no majority", ballot.process)
+            })?;
+        }
+        if let Some((p, ballot)) = changes.clone().next() {
+            ensure(false, Property::LeaderAgreement, || {
+                format!("{p} goes over to trust ballot {ballot}, though faults stopped long ago")
             })?;
         }
         let followed = |leader: ProcessId| {
