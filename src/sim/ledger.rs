@@ -55,15 +55,28 @@ struct Client {
     cursors: [u64; TOPICS.len()],
 }
 
-/// All clients of the ledger; the last one is the upkeep.
+/// What a process does by itself while it leads.
+#[derive(Debug)]
+struct Upkeep {
+    /// The life in which it does.
+    life: Option<Life>,
+    timeouts: Timeouts,
+    /// Transactions whose time ran out, and it has not come to saying so; the oldest first.
+    late: BTreeSet<(u64, Arc<str>)>,
+}
+
+impl Upkeep {
+    fn new(life: Option<Life>, mutants: Mutants) -> Self {
+        Self { life, timeouts: Timeouts::new(mutants), late: BTreeSet::new() }
+    }
+}
+
+/// All clients of the ledger; the last ones are the upkeep, one for each process.
 #[derive(Debug)]
 pub(super) struct LedgerClients {
     rng: Rng,
     clients: Vec<Client>,
-    /// What each process measures while it leads, and the life in which it does.
-    timeouts: Vec<(Option<Life>, Timeouts)>,
-    /// Transactions whose time ran out, and whose leader has not come to saying so.
-    late: BTreeSet<(Arc<str>, u64)>,
+    upkeep: Vec<Upkeep>,
     decisions: Decisions,
     commits: Commits,
     publications: Publications,
@@ -81,9 +94,8 @@ impl LedgerClients {
     pub(super) fn new(rng: Rng, clients: usize, processes: usize, patience: Ticks, mutants: Mutants) -> Self {
         Self {
             rng,
-            clients: (0..=clients).map(|_| Client::default()).collect(),
-            timeouts: (0..processes).map(|_| (None, Timeouts::new(mutants))).collect(),
-            late: BTreeSet::new(),
+            clients: (0..clients + processes).map(|_| Client::default()).collect(),
+            upkeep: (0..processes).map(|_| Upkeep::new(None, mutants)).collect(),
             decisions: Decisions::default(),
             commits: Commits::default(),
             publications: Publications::default(),
@@ -98,8 +110,14 @@ impl LedgerClients {
         }
     }
 
+    /// How many may act: the last number stands for the upkeep of any process.
     pub(super) fn len(&self) -> usize {
-        self.clients.len()
+        self.programs() + 1
+    }
+
+    /// How many are programs.
+    fn programs(&self) -> usize {
+        self.clients.len() - self.upkeep.len()
     }
 
     /// Nothing begins any more; upkeep goes on.
@@ -109,8 +127,7 @@ impl LedgerClients {
 
     /// How many requests of processes that stayed up have no answer, but for those of upkeep.
     pub(super) fn waiting(&self) -> usize {
-        let upkeep = self.clients.len() - 1;
-        self.clients[..upkeep].iter().filter(|c| c.waiting.is_some()).count()
+        self.clients[..self.programs()].iter().filter(|c| c.waiting.is_some()).count()
     }
 
     /// A client's turn.
@@ -120,19 +137,21 @@ impl LedgerClients {
         world: Glimpse<'_>,
         coverage: &mut Coverage,
     ) -> Result<Asked, Failure> {
+        let at = ProcessId(self.rng.u8(..world.processes.len() as u8));
+        let upkeep = number == self.programs();
+        let number = if upkeep { number + at.index() } else { number };
         if let Some(waiting) = &self.clients[number].waiting {
             if world.life(waiting.at) != Some(waiting.life) {
                 self.clients[number].waiting = None;
             }
             return Ok(None);
         }
-        if number + 1 == self.clients.len() {
-            return Ok(self.upkeep(number, world));
+        if upkeep {
+            return Ok(self.keep_up(number, at, world));
         }
         if self.stopped {
             return Ok(None);
         }
-        let at = ProcessId(self.rng.u8(..world.processes.len() as u8));
         if self.rng.u8(..4) == 0 {
             self.read(number, at, world, coverage)?;
             return Ok(None);
@@ -145,19 +164,20 @@ impl LedgerClients {
 
     /// Says at a leader whose time ran out, sooner or later, as that measures it; and at times what
     /// another leader has said before.
-    fn upkeep(&mut self, number: usize, world: Glimpse<'_>) -> Asked {
-        let at = ProcessId(self.rng.u8(..world.processes.len() as u8));
+    fn keep_up(&mut self, number: usize, at: ProcessId, world: Glimpse<'_>) -> Asked {
         let (life, process) = (world.life(at), &world.processes[at.index()]);
-        let (measured, timeouts) = &mut self.timeouts[at.index()];
+        let upkeep = &mut self.upkeep[at.index()];
         let leads = process.alive.as_ref().is_some_and(|a| a.stack.status().role == Role::Leader);
-        if !leads || *measured != life {
-            (*measured, *timeouts) = (life, Timeouts::new(self.mutants));
+        if !leads || upkeep.life != life {
+            *upkeep = Upkeep::new(life, self.mutants);
             return None;
         }
-        self.late.extend(timeouts.look(process.ticks, view(world, at)?.transactions()));
-        let (name, begun) = match self.rng.u8(..8) {
-            0..4 => self.late.pop_first()?,
-            4 if !self.stopped => self.commits.late_before(self.rng.usize(..64)).cloned()?,
+        let late = upkeep.timeouts.look(process.ticks, view(world, at)?.transactions());
+        upkeep.late.extend(late.into_iter().map(|(name, begun)| (begun, name)));
+        let haste = if self.stopped { 0 } else { self.rng.u8(..8) };
+        let (begun, name) = match haste {
+            0..4 => upkeep.late.pop_first()?,
+            4 => self.commits.late_before(self.rng.usize(..64)).cloned()?,
             _ => return None,
         };
         self.commits.late(&name, begun);
@@ -350,11 +370,11 @@ impl LedgerClients {
     /// Proposes to an instance of its own at one process: where faults have stopped all must learn
     /// the decision.
     pub(super) fn probe(&mut self, at: ProcessId, world: Glimpse<'_>) -> Asked {
-        let (instance, upkeep) = (format!("probe at {at}"), self.clients.len() - 1);
+        let (instance, number) = (format!("probe at {at}"), self.programs());
         self.probes.push(instance.clone());
         let command = self.propose(instance, "probed".into());
-        self.clients.insert(upkeep, Client::default());
-        self.ask(upkeep, at, command, world)
+        self.clients.insert(number, Client::default());
+        self.ask(number, at, command, world)
     }
 
     /// Whether a process shows the decision of every probe.

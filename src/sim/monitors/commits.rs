@@ -15,9 +15,9 @@ pub(in crate::sim) struct Commits {
     yes: BTreeSet<(String, String)>,
     no: BTreeSet<(String, String)>,
     acknowledged: BTreeSet<(String, String)>,
-    /// Transactions, by name and the log entry that began them, of which somebody said that their
+    /// Transactions, by the log entry that began them and by name, of which somebody said that their
     /// time ran out.
-    late: BTreeSet<(Arc<str>, u64)>,
+    late: BTreeSet<(u64, Arc<str>)>,
     /// Their outcomes, and who told them first.
     outcomes: BTreeMap<(Arc<str>, u64), (Outcome, ProcessId)>,
 }
@@ -39,11 +39,11 @@ impl Commits {
 
     /// A leader says that the time of a transaction ran out.
     pub(in crate::sim) fn late(&mut self, transaction: &Arc<str>, begun: u64) {
-        self.late.insert((transaction.clone(), begun));
+        self.late.insert((begun, transaction.clone()));
     }
 
     /// Somebody's time ran out before: one that may be said again.
-    pub(in crate::sim) fn late_before(&self, choice: usize) -> Option<&(Arc<str>, u64)> {
+    pub(in crate::sim) fn late_before(&self, choice: usize) -> Option<&(u64, Arc<str>)> {
         self.late.iter().nth(choice % self.late.len().max(1))
     }
 
@@ -77,7 +77,7 @@ impl Commits {
                 })?;
             }
             Outcome::Aborted { by: None, .. } => {
-                let late = self.late.contains(&(name.clone(), status.begun));
+                let late = self.late.contains(&(status.begun, name.clone()));
                 ensure(late, Property::AbortValidity, || {
                     format!("{p} tells that the time of {name} ran out, and nobody found that")
                 })?;
