@@ -128,7 +128,8 @@ impl Redelivery {
     }
 
     /// Adds a subscriber, which begins at `from`, or at the end of the log. One that exists stays
-    /// where it is, unless it fell off. Returns the lowest position that it has not stopped.
+    /// where it is; one that fell off has to say where it goes on. Returns the lowest position that it has not
+    /// stopped.
     ///
     /// # Errors
     /// And nothing has changed.
@@ -149,9 +150,14 @@ impl Redelivery {
                 let topic = known.place.topic.clone();
                 return Err(SubscribeError::OtherTopic { subscriber: name.to_owned(), topic });
             }
-            if known.place.fell.is_none() {
-                known.fresh = true;
-                return Ok(known.low());
+            match (known.place.fell, from) {
+                (None, _) => {
+                    known.fresh = true;
+                    return Ok(known.low());
+                }
+                // One that comes back may not have been told.
+                (Some(fell), None) => return Err(fell.into()),
+                (Some(_), Some(_)) => {}
             }
         } else if self.subscribers.len() >= self.config.bounds.subscribers {
             return Err(SubscribeError::TooMany { limit: self.config.bounds.subscribers });
@@ -163,7 +169,9 @@ impl Redelivery {
         if low > deliveries.len() {
             return Err(SubscribeError::Ahead { position: low, end: deliveries.len() });
         }
-        let place = Place { topic, from: low, low, stopped: BTreeSet::new(), fell: None };
+        // Who goes on after it fell off is not delivered what it had stopped.
+        let stopped = self.subscribers.get_mut(name).map(|s| s.place.stopped.split_off(&low));
+        let place = Place { topic, from: low, low, stopped: stopped.unwrap_or_default(), fell: None };
         place.store(name, turn);
         self.subscribers.insert(name.to_owned(), Subscriber::new(place));
         Ok(low)

@@ -25,9 +25,9 @@ impl Seen {
         self.above.last().map_or(self.low, |n| n + 1)
     }
 
-    /// The lowest number above the watermark that was seen.
-    pub fn next(&self) -> Option<u64> {
-        self.above.first().copied()
+    /// The lowest number above one that was not seen, that was.
+    pub fn after(&self, n: u64) -> Option<u64> {
+        self.above.range(n..).next().copied()
     }
 
     /// Whether a number was seen.

@@ -401,6 +401,25 @@ fn who_comes_back_later_than_messages_are_kept_learns_of_a_gap() {
 }
 
 #[test]
+fn two_who_lack_the_same_do_not_wait_for_each_other() {
+    let bounds = Bounds { relayed_entries: 2, undelivered: 4, ..Bounds::default() };
+    let mut system = System::new(5, bounds);
+    let chain = |a: u8, b: u8| a.abs_diff(b) == 1;
+    [3, 4].into_iter().for_each(|p| system.crash(p));
+    for message in ["a", "b", "c", "d", "e"] {
+        system.publish(0, Guarantee::Reliable, message);
+        system.pass(20, chain);
+    }
+    [3, 4].into_iter().for_each(|p| system.recover(p));
+    system.pass(200, chain);
+    for p in [3, 4] {
+        let mut delivered = system.delivered(p);
+        delivered.sort();
+        assert_eq!(delivered, ["d", "e", "gap of 3"], "at {p}");
+    }
+}
+
+#[test]
 fn a_crash_at_any_time_changes_no_position() {
     let mut system = System::new(3, Bounds { delivery_entries: 4, relayed_entries: 4, ..Bounds::default() });
     let messages = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
@@ -472,6 +491,7 @@ fn the_log_waits_for_a_subscriber_and_then_says_that_it_fell_off() {
     system.recover(0);
     assert_eq!(system.last_redelivered(0), Some(Err(fell)), "a crash does not hide it");
     system.pass(1, ALL);
+    assert_eq!(system.subscribe(0, None), Err(SubscribeError::FellOff(fell)), "who comes back is told, too");
     assert_eq!(
         system.subscribe(0, Some(0)),
         Err(SubscribeError::FellOff(FellOff { position: 0, oldest: 3 }))

@@ -29,7 +29,8 @@ pub enum TopicRequest {
     Subscribe {
         /// The request.
         request: u64,
-        /// The subscriber's name. One that exists stays where it is, unless it fell off.
+        /// The subscriber's name. One that exists stays where it is; one that fell off has to say
+        /// where it goes on.
         subscriber: String,
         /// Of which topic.
         topic: Topic,

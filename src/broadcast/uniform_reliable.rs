@@ -373,21 +373,35 @@ impl UniformReliable {
         turn.send_all(self.config.peers(), &message);
     }
 
-    /// Where nobody who is heard keeps the oldest message that is missing, it is lost for ever: goes
-    /// on behind it. Those who keep it no more have delivered it, so that a majority did hold it.
+    /// Where nobody who is heard holds the oldest message that is missing, and somebody keeps it no
+    /// more, it is lost for ever: goes on behind it, up to what somebody has. Who keeps it no more has
+    /// delivered it, so that a majority did hold it.
     fn skip_gaps(&mut self, deliveries: &mut Deliveries, turn: &mut Turn) {
         if self.patience > 0 {
             return;
         }
         for origin in self.config.members() {
-            let missing = deliveries.delivered()[origin.index()].low();
+            let at = origin.index();
+            let missing = deliveries.delivered()[at].low();
             if self.relayed.is_held(MessageId { origin, seq: missing }) {
                 continue;
             }
+            // One that lacks it as well is nobody to wait for: two such would wait for each other.
             let heard = self.peers.iter().filter(|p| p.counts && p.heard > 0);
-            let kept = heard.filter_map(|p| p.said.as_ref()).map(|s| s.kept[origin.index()]).min();
-            let Some(kept) = kept.filter(|kept| *kept > missing) else { continue };
-            let to = self.relayed.held()[origin.index()].next().map_or(kept, |next| next.min(kept));
+            let said = heard.filter_map(|p| p.said.as_ref()).map(|s| (&s.held[at], s.kept[at]));
+            let (mut dropped, mut there) = (None, self.relayed.held()[at].after(missing));
+            for (held, kept) in said {
+                match kept > missing {
+                    true => dropped = Some(dropped.map_or(kept, |d: u64| d.min(kept))),
+                    false if held.contains(missing) => there = Some(missing),
+                    false => there = there.into_iter().chain(held.after(missing)).min(),
+                }
+            }
+            let Some(dropped) = dropped else { continue };
+            let to = there.map_or(dropped, |there| there.min(dropped));
+            if to == missing {
+                continue;
+            }
             tracing::warn!(
                 process = %self.config.me, %origin, from = missing, to,
                 "was away for longer than messages are kept: these are lost to this process"

@@ -55,6 +55,8 @@ struct Seen {
 pub(super) struct Broadcasts {
     asked: Vec<Asked>,
     seen: Vec<Seen>,
+    /// Whether it is known who holds what: not where a log is trimmed as soon as it is written.
+    watches_holders: bool,
 }
 
 /// The payload of a message.
@@ -74,7 +76,12 @@ fn entries(disk: &SimDisk, log: LogId, from: u64, of: impl Fn(&Bytes) -> Option<
 
 impl Broadcasts {
     pub(super) fn new(processes: usize) -> Self {
-        Self { asked: Vec::new(), seen: vec![Seen::default(); processes] }
+        Self { asked: Vec::new(), seen: vec![Seen::default(); processes], watches_holders: true }
+    }
+
+    /// Of logs that are trimmed as soon as they are written.
+    pub(super) fn of_readers(processes: usize) -> Self {
+        Self { watches_holders: false, ..Self::new(processes) }
     }
 
     /// How many messages were asked to be published.
@@ -227,7 +234,7 @@ impl Broadcasts {
         ensure(same, Property::NoCreation, || {
             format!("{p} delivers m{number} as {id} of {}; {} was asked for it", delivery.topic, asked.at)
         })?;
-        if asked.guarantee != Guarantee::BestEffort {
+        if asked.guarantee != Guarantee::BestEffort && self.watches_holders {
             // Were those who hold it never to come back, nobody else would deliver it any more.
             ensure(2 * asked.holders.len() > processes, Property::UniformAgreement, || {
                 format!("{p} delivers m{number}, which is durable at {:?} alone", asked.holders)

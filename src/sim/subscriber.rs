@@ -1,7 +1,7 @@
 //! A subscriber with acknowledged redelivery, and what must hold of what it is delivered.
 
 use super::property::{Property, Verdict, ensure};
-use crate::broadcast::{AcknowledgeError, FellOff};
+use crate::broadcast::{AcknowledgeError, FellOff, SubscribeError};
 use crate::kernel::{Bounds, ProcessId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,8 +21,8 @@ pub(super) struct Subscriber {
     stopped: BTreeSet<u64>,
     /// Acknowledgements under way, by request.
     stopping: BTreeMap<u64, u64>,
-    /// Whether it was told that it fell off.
-    fell: bool,
+    /// That it fell off, if it was told so.
+    fell: Option<FellOff>,
 }
 
 impl Subscriber {
@@ -36,7 +36,7 @@ impl Subscriber {
             owed: BTreeSet::new(),
             stopped: BTreeSet::new(),
             stopping: BTreeMap::new(),
-            fell: false,
+            fell: None,
         }
     }
 
@@ -63,17 +63,30 @@ impl Subscriber {
 
     /// Whether it fell off, and has to subscribe again.
     pub(super) fn fell(&self) -> bool {
-        self.fell
+        self.fell.is_some()
     }
 
-    /// It subscribes, for the first time or as one who does not know how far it had come.
-    pub(super) fn subscribes(&mut self) {
-        self.fell = false;
+    /// Where it goes on, if it fell off.
+    pub(super) fn from(&self) -> Option<u64> {
+        self.fell.map(|fell| fell.oldest)
     }
 
-    /// It is told that it is a subscriber.
-    pub(super) fn subscribed(&mut self) {
-        self.known = true;
+    /// It subscribed, for the first time or as one who does not know how far it had come, of a log that
+    /// ends here.
+    pub(super) fn subscribed(&mut self, outcome: &Result<u64, SubscribeError>, end: u64) -> Verdict {
+        match outcome {
+            Ok(_) => {
+                self.known = true;
+                self.fell = None;
+                Ok(())
+            }
+            Err(SubscribeError::FellOff(fell)) if self.fell.is_some() => {
+                self.fell = Some(*fell);
+                Ok(())
+            }
+            Err(SubscribeError::FellOff(fell)) => self.falls(*fell, end),
+            Err(other) => ensure(false, Property::Recurrence, || format!("{}: {other}", self.at)),
+        }
     }
 
     /// It acknowledges a position.
@@ -104,8 +117,8 @@ impl Subscriber {
                     format!("{at} refuses an acknowledgement of position {position}, which it delivered")
                 })
             }
-            Err(AcknowledgeError::FellOff(_)) => {
-                self.fell = true;
+            Err(AcknowledgeError::FellOff(fell)) => {
+                self.fell = Some(*fell);
                 Ok(())
             }
             Err(AcknowledgeError::Unknown(_)) => {
@@ -139,14 +152,15 @@ impl Subscriber {
         Ok(())
     }
 
-    /// It is told that it fell off.
-    pub(super) fn falls(&mut self, fell: FellOff) -> Verdict {
-        self.fell = true;
-        // It has to subscribe again, and what it was delivered before that is not acknowledged then.
-        self.pending.clear();
+    /// It is told that it fell off, of a log that ends here.
+    pub(super) fn falls(&mut self, fell: FellOff, end: u64) -> Verdict {
+        self.fell = Some(fell);
         self.owed.clear();
         self.pending.clear();
-        let (at, position) = (self.at, fell.position);
+        let (at, FellOff { position, oldest }) = (self.at, fell);
+        ensure(end - oldest >= 2 * self.entries, Property::KeptForCursor, || {
+            format!("{at} keeps deliveries {oldest}..{end}, and drops {position}, which is not acknowledged")
+        })?;
         ensure(!self.stopped.contains(&position), Property::KeptForCursor, || {
             format!("{at} says that its subscriber fell off at {position}, which is acknowledged")
         })

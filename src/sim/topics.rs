@@ -7,7 +7,7 @@ use super::disk::SimDisk;
 use super::property::{Property, Verdict, ensure};
 use super::subscriber::Subscriber;
 use crate::broadcast::{Context, Guarantee, PublishError, Record, Topic, TopicIndication, TopicRequest};
-use crate::kernel::{Bounds, ProcessId, Ticks, Timing};
+use crate::kernel::{Bounds, LogId, ProcessId, Ticks, Timing};
 use crate::stack::{Event, RequestId};
 use fastrand::Rng;
 use std::collections::BTreeSet;
@@ -175,9 +175,8 @@ impl TopicClients {
                 reader.subscriber.crashes();
             }
             reader.life = Some(life);
-            reader.subscriber.subscribes();
-            let subscribe =
-                TopicRequest::Subscribe { request, subscriber, topic: subscribed(at), from: None };
+            let (topic, from) = (subscribed(at), reader.subscriber.from());
+            let subscribe = TopicRequest::Subscribe { request, subscriber, topic, from };
             return Some((at, Event::Topics(subscribe)));
         }
         let pending = reader.subscriber.pending();
@@ -237,10 +236,8 @@ impl TopicClients {
                 self.readers[at.index()].subscriber.kept(*first, *kept, first + records.len() as u64)
             }
             TopicIndication::Subscribed { outcome, .. } => {
-                if outcome.is_ok() {
-                    self.readers[at.index()].subscriber.subscribed();
-                }
-                Ok(())
+                let end = disk.extent(LogId::DELIVERIES).1;
+                self.readers[at.index()].subscriber.subscribed(outcome, end)
             }
             TopicIndication::Redelivered { outcome: Ok(positions), .. } => {
                 coverage.redeliveries += positions.len() as u64;
@@ -250,7 +247,7 @@ impl TopicClients {
             }
             TopicIndication::Redelivered { outcome: Err(fell), .. } => {
                 coverage.fell_off += 1;
-                self.readers[at.index()].subscriber.falls(*fell)
+                self.readers[at.index()].subscriber.falls(*fell, disk.extent(LogId::DELIVERIES).1)
             }
             TopicIndication::Acknowledged { request, outcome } => {
                 let reader = &mut self.readers[at.index()];

@@ -19,7 +19,7 @@ const TWO: Size =
 
 /// Small, so that they are met.
 fn bounds() -> Bounds {
-    Bounds { delivery_entries: 1, unacknowledged: 1, ..Bounds::default() }
+    Bounds { delivery_entries: 1, unacknowledged: 2, ..Bounds::default() }
 }
 
 fn topic() -> Topic {
@@ -93,14 +93,15 @@ impl Monitor<Topics> for Readers {
     fn new(processes: usize) -> Self {
         let reader =
             |p| Reader { subscriber: Subscriber::new(ProcessId(p), &bounds()), here: false, served: 0 };
-        Self { judge: Broadcasts::new(processes), readers: (0..processes as u8).map(reader).collect() }
+        Self { judge: Broadcasts::of_readers(processes), readers: (0..processes as u8).map(reader).collect() }
     }
 
     fn asks(&self, at: At<'_>, allowed: usize) -> Vec<TopicRequest> {
         let Reader { subscriber: mine, here, .. } = &self.readers[at.process.index()];
         let subscriber = NAME.to_owned();
         if !here || mine.fell() {
-            return vec![TopicRequest::Subscribe { request: 0, subscriber, topic: topic(), from: None }];
+            let from = mine.from();
+            return vec![TopicRequest::Subscribe { request: 0, subscriber, topic: topic(), from }];
         }
         let mut asks = Vec::new();
         let number = self.judge.len();
@@ -113,9 +114,12 @@ impl Monitor<Topics> for Readers {
                 patience: PATIENCE,
             });
         }
-        // What is delivered, and what never was.
+        // What is delivered, and what never was. Once all is published the oldest is not acknowledged any
+        // more: it has to be delivered again and again.
         let end = at.disk.extent(LogId::DELIVERIES).1;
-        let positions = mine.owed().iter().copied().chain(mine.pending().last().map(|_| end + 1));
+        let kept_back = usize::from(number >= allowed);
+        let positions =
+            mine.owed().iter().skip(kept_back).copied().chain(mine.pending().last().map(|_| end + 1));
         asks.extend(positions.filter(|p| !mine.stops_already(*p)).map(|position| {
             TopicRequest::Acknowledge { request: position, subscriber: subscriber.clone(), position }
         }));
@@ -131,7 +135,6 @@ impl Monitor<Topics> for Readers {
             }
             TopicRequest::Subscribe { .. } => {
                 reader.here = true;
-                reader.subscriber.subscribes();
             }
             TopicRequest::Acknowledge { request, position, .. } => {
                 reader.subscriber.stops(*request, *position);
@@ -166,16 +169,15 @@ impl Monitor<Topics> for Readers {
                 subscriber.kept(*first, *kept, first + records.len() as u64)
             }
             TopicIndication::Subscribed { outcome, .. } => {
-                if outcome.is_ok() {
-                    subscriber.subscribed();
-                }
-                Ok(())
+                subscriber.subscribed(outcome, at.disk.extent(LogId::DELIVERIES).1)
             }
             TopicIndication::Redelivered { outcome: Ok(positions), .. } => {
                 *served = (*served + 1).min(2);
                 subscriber.delivered(positions, holds)
             }
-            TopicIndication::Redelivered { outcome: Err(fell), .. } => subscriber.falls(*fell),
+            TopicIndication::Redelivered { outcome: Err(fell), .. } => {
+                subscriber.falls(*fell, at.disk.extent(LogId::DELIVERIES).1)
+            }
             TopicIndication::Acknowledged { request, outcome } => {
                 subscriber.stopped(*request, outcome, self.judge.told_of(at.process))
             }
