@@ -81,6 +81,8 @@ pub(super) struct LedgerClients {
     commits: Commits,
     publications: Publications,
     next: RequestId,
+    /// Values drawn so far: no two are the same.
+    drawn: u64,
     answered: BTreeSet<RequestId>,
     instances: usize,
     bounded: bool,
@@ -100,6 +102,7 @@ impl LedgerClients {
             commits: Commits::default(),
             publications: Publications::default(),
             next: FIRST,
+            drawn: 0,
             answered: BTreeSet::new(),
             instances: 0,
             bounded: false,
@@ -138,8 +141,10 @@ impl LedgerClients {
         coverage: &mut Coverage,
     ) -> Result<Asked, Failure> {
         let at = ProcessId(self.rng.u8(..world.processes.len() as u8));
-        let upkeep = number == self.programs();
-        let number = if upkeep { number + at.index() } else { number };
+        // Once nothing begins any more, programs help to say whose time ran out.
+        let helps = self.stopped && number < self.programs() && self.clients[number].waiting.is_none();
+        let upkeep = number == self.programs() || helps;
+        let number = if upkeep { self.programs() + at.index() } else { number };
         if let Some(waiting) = &self.clients[number].waiting {
             if world.life(waiting.at) != Some(waiting.life) {
                 self.clients[number].waiting = None;
@@ -148,9 +153,6 @@ impl LedgerClients {
         }
         if upkeep {
             return Ok(self.keep_up(number, at, world));
-        }
-        if self.stopped {
-            return Ok(None);
         }
         if self.rng.u8(..4) == 0 {
             self.read(number, at, world, coverage)?;
@@ -189,7 +191,9 @@ impl LedgerClients {
         if !self.bounded {
             return Some(Command::SetBounds(BOUNDS));
         }
-        let text = format!("v{}", self.next - FIRST);
+        // Counted apart from requests: what is drawn may find nobody to ask, and be asked later.
+        self.drawn += 1;
+        let text = format!("v{}", self.drawn);
         Some(match self.rng.u8(..10) {
             0 | 1 => {
                 self.instances = (self.instances + self.rng.usize(..2)).min(INSTANCES);
