@@ -38,7 +38,7 @@ impl Scenario for Consensus {
             mutant: Mutant::QuorumOfMessages,
             by: Property::ConsensusAgreement,
             seeds: 100,
-            within: Some(Size { requests: 4, ticks: 0, askers: 2, ..Size::THREE }),
+            within: Some(Size { requests: 4, ticks: 0, ..Size::THREE }),
         },
         Trial {
             mutant: Mutant::StoreAdoptionApart,

@@ -26,8 +26,6 @@ const STEPS: u64 = 4_000;
 /// Ticks of calm in which the layer above still asks, and those after which things are at rest.
 const PROBE: usize = 30;
 const REST: usize = 100;
-/// Frames in flight, beyond which new ones are lost.
-const WINDOW: usize = 200;
 /// Lines of the trace that a violation shows.
 const LINES: usize = 60;
 
@@ -103,7 +101,7 @@ impl Adversary {
             ask: rng.u32(20..200),
             crash: [0, 1, 2, 5][rng.usize(..4)],
             recover: rng.u32(20..200),
-            reshape: rng.u32(0..20),
+            reshape: rng.u32(0..8),
             lost: rng.u8(..20),
             doubled: rng.u8(..15),
             damaged: rng.u8(..5),
@@ -263,10 +261,6 @@ impl Adversary {
     /// A frame or an indication leaves.
     fn expose<S: Scenario>(&mut self, world: &mut World<S>, p: ProcessId) -> Verdict {
         if self.rng.bool() {
-            if world.flights.len() >= WINDOW {
-                world.flights.remove(0);
-                self.coverage.count(Class::Lost);
-            }
             world.send(p);
             Ok(())
         } else {

@@ -204,6 +204,7 @@ impl<S: Scenario> World<S> {
         if let Some(alive) = &mut self.processes[p.index()].change().alive {
             self.flights.extend(alive.send(p));
         }
+        self.flights.truncate(WINDOW);
     }
 
     /// The next indication leaves a process.
@@ -280,6 +281,8 @@ impl<S: Scenario> World<S> {
     }
 }
 
+/// Frames in flight, beyond which new ones are lost.
+const WINDOW: usize = 400;
 /// Frames that follow from one another within a tick.
 const HOPS: usize = 3;
 
