@@ -191,6 +191,13 @@ impl Broadcasts {
         }
         seen.told = end;
         for (position, record) in (*first..).zip(records) {
+            // Stored and trimmed again in one batch: it was durable, and nobody saw it on the disk.
+            if position < durable_first
+                && let Record::Delivery(delivery) = record
+                && let Some(asked) = number(&delivery.payload).and_then(|n| self.asked.get_mut(n))
+            {
+                asked.holders.insert(p);
+            }
             self.record_told(p, position, record)?;
         }
         Ok(())

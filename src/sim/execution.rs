@@ -78,7 +78,7 @@ impl Execution {
         let mut rng = Rng::with_seed(seed);
         let mut world = World::new(seed, options, &mut rng, 0);
         let mut adversary = Adversary::new(rng.fork(), world.processes.len(), options);
-        let options = Options { processes: world.processes.len(), ..options.clone() };
+        let options = options.clone();
         world.write_down();
         let mut failure = caught(|| super::suffer(&mut world, &mut adversary, &options)).err();
         let script = world.script.take().unwrap_or_default();
@@ -148,7 +148,7 @@ impl Execution {
         });
         draw::draw(&draw::Picture {
             notes: played.world.trace.notes().collect(),
-            processes: self.options.processes,
+            processes: self.size.processes,
             title: self.title(),
             captions: self.captions(),
             mark,

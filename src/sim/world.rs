@@ -59,15 +59,12 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(seed: u64, options: &Options, rng: &mut Rng, keep: usize) -> Self {
-        // Drawn also where it is given, so that all else is the same with fewer processes.
-        let drawn = match options.profile {
+        let n = match options.processes {
             // A minority must be there that may lose its memory.
-            Profile::Disk => [3, 3, 5][rng.usize(..3)],
-            Profile::Calm | Profile::Crashes | Profile::Partitions | Profile::All => {
-                [3, 3, 3, 3, 5, 5, 4, 1][rng.usize(..8)]
-            }
+            0 if options.profile == Profile::Disk => [3, 3, 5][rng.usize(..3)],
+            0 => [3, 3, 3, 3, 5, 5, 4, 1][rng.usize(..8)],
+            n => n,
         };
-        let n = if options.processes == 0 { drawn } else { options.processes };
         let timing = Timing { heartbeat: 5, election: 20, resend: 8 };
         let bounds = Bounds {
             requests: 32,
