@@ -68,7 +68,7 @@ pub(super) struct Sim {
     #[arg(long, value_name = "N", default_value_t = Options::default().lines)]
     lines: usize,
     /// Draw the execution of a seed as a space-time diagram: what led to the violation, or the last steps
-    #[arg(long, value_name = "FILE.svg", requires = "seed")]
+    #[arg(long, value_name = "FILE.svg", requires = "seed", conflicts_with = "seeds")]
     draw: Option<PathBuf>,
     /// The first step to draw
     #[arg(long, value_name = "N", requires = "draw")]
@@ -77,7 +77,7 @@ pub(super) struct Sim {
     #[arg(long, value_name = "N", requires = "draw")]
     to: Option<u64>,
     /// Print what every process holds after this step, its in-buffer and its out-buffer
-    #[arg(long, value_name = "T", requires = "seed")]
+    #[arg(long, value_name = "T", requires = "seed", conflicts_with = "seeds")]
     configuration: Option<u64>,
     /// Show a violation as it was found
     #[arg(long)]
