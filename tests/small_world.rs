@@ -8,6 +8,8 @@ use std::time::Instant;
 
 /// Seeds of each scenario.
 const SEEDS: u64 = 200;
+/// The scenario whose processes have nothing to say to each other.
+const SILENT: &str = "logged-cursor";
 /// States after which an exploration that is to close has not.
 const CLOSED: usize = 1_500_000;
 /// States that are reached with three processes.
@@ -45,7 +47,9 @@ fn every_property_holds_on_every_seed() {
             total += run.coverage;
         }
         println!("{}, {SEEDS} seeds\n{total}", module.name);
-        let never: Vec<&str> = total.classes().filter(|(_, n)| *n == 0).map(|(class, _)| class).collect();
+        let happens = |class: &str| module.name != SILENT || !class.contains("frames");
+        let never: Vec<&str> =
+            total.classes().filter(|(class, n)| *n == 0 && happens(class)).map(|(class, _)| class).collect();
         assert!(never.is_empty(), "{}: never happened: {never:?}", module.name);
     }
 }

@@ -87,8 +87,8 @@ impl Scenario for LoggedBroadcast {
     }];
     const CLOSED: Option<Size> = Some(Size {
         processes: 2,
-        askers: 1,
-        requests: 2,
+        askers: 2,
+        requests: 1,
         crashes: 1,
         ticks: 1,
         again: false,
