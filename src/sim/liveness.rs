@@ -2,6 +2,7 @@
 //! bound of ticks a leader is trusted by all that hear it, and stays; every request is answered;
 //! everyone who hears the leader catches up.
 
+use super::action::Shape;
 use super::adversary::Adversary;
 use super::ending;
 use super::monitors::{Property, Verdict, ensure};
@@ -27,7 +28,9 @@ pub(super) fn check(world: &mut World, adversary: &mut Adversary) -> Verdict {
     for p in world.members() {
         world.recover(p)?;
     }
-    world.reshape(shape, false);
+    // Who has not formed yet has to hear everybody (rule 12), which no chain or star lets it.
+    let forming = world.members().any(|p| world.role(p) == Some(Role::Forming));
+    world.reshape(if forming { Shape::Whole } else { shape }, false);
 
     pass(world, adversary, ELECTION)?;
     adversary.hush(false);
