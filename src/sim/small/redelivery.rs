@@ -37,13 +37,8 @@ impl Scenario for Redelivery {
     const TRIALS: &'static [Trial] = &[
         Trial { mutant: Mutant::RedeliveredAfterStop, by: Property::Stop, seeds: 100, within: Some(TWO) },
         Trial { mutant: Mutant::NotRedelivered, by: Property::Recurrence, seeds: 20, within: Some(TWO) },
-        Trial { mutant: Mutant::WindowIgnored, by: Property::BoundedPending, seeds: 20, within: Some(TWO) },
-        Trial {
-            mutant: Mutant::TrimmedUnacknowledged,
-            by: Property::KeptForCursor,
-            seeds: 20,
-            within: Some(Size { ticks: 1, ..TWO }),
-        },
+        Trial { mutant: Mutant::WindowIgnored, by: Property::BoundedPending, seeds: 20, within: None },
+        Trial { mutant: Mutant::TrimmedUnacknowledged, by: Property::KeptForCursor, seeds: 20, within: None },
     ];
     const CLOSED: Option<Size> = Some(Size {
         processes: 2,
