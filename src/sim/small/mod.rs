@@ -12,7 +12,7 @@
 //!   now: the explorer asks each of it, the random driver one. `asked`, `indicated`, `stored`, `booted`
 //!   and `crashed` tell it what happened, and it answers with a failure that names the
 //!   [`Property`], made by `ensure`. `finally` judges liveness: faults have stopped long ago then. An
-//!   [`At`](scenario::At) has the durable image of the disk, so that a monitor can read a delivery log
+//!   `At` has the durable image of the disk, so that a monitor can read a delivery log
 //!   as the layer above would. The monitor is part of every state of an exploration: a counter in it
 //!   that nothing depends on makes states differ that do not;
 //! * a `Scenario` that names all this, its properties, its mutants with the property that must catch
