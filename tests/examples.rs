@@ -43,3 +43,15 @@ fn processes_with_differing_and_missing_sensors_agree_on_their_inputs() {
 fn in_a_chat_in_causal_order_nobody_hears_an_answer_before_its_question() {
     assert_eq!(run("chat").matches("anna: is it raining?").count(), 3);
 }
+
+#[test]
+fn a_state_machine_of_ones_own_is_replicated_and_recovers() {
+    let printed = run("state_machine");
+    for line in [
+        "anna pays 70 to bert, and has 30",
+        "anna pays 70 to bert again: anna has only 30",
+        "the replica is back, incarnation 2: {\"anna\": 10, \"bert\": 90}",
+    ] {
+        assert!(printed.lines().any(|l| l == line), "{line:?} is missing in:\n{printed}");
+    }
+}

@@ -1,27 +1,19 @@
 //! How a node starts: everything is checked, and the ports are bound, before anything is written.
 
 use super::cluster::Founding;
-use super::core::{self, Booted};
+use super::core;
 use super::error::{Error, Halted};
-use super::handle::{Handle, Inner, REQUEST_BYTES, REQUESTS};
+use super::launch::Prepared;
+use super::replica::Replica;
 use super::settings::{AutoCompaction, Settings, Texts, name};
-use super::shared::Shared;
-use super::{Node, PARTING, ports, timeouts, upkeep};
-use crate::api;
-use crate::kernel::{self, Bounds, Journal, Mutants, ProcessId, Rows};
-use crate::stack::Stack;
-use crate::storage::{self, Boot, Configuration, Gauge, SledDisk, Verdict};
-use crate::transport::{Address, Identity, Peer, Transport};
-use std::net::TcpListener;
+use super::shared::Machine;
+use super::{Node, ports};
+use crate::kernel::{self, Mutants, ProcessId};
+use crate::storage::{self, Boot, Configuration, Verdict};
+use crate::transport::Address;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
 use tracing::info;
-
-/// How long a request waits for the log, beside the time that it takes to find another leader.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Settles how a node starts. What is not settled here is taken from what was stored at the first
 /// boot, and else has etcd's default.
@@ -105,6 +97,13 @@ impl Builder {
         self.set(name::QUOTA, bytes.to_string())
     }
 
+    /// How many deliveries of topics this replica keeps for readers, and how many bytes of them; twice
+    /// as much where a subscriber lags. Topics in total order are replicated: see
+    /// [`Handle::set_ledger_bounds`](super::Handle::set_ledger_bounds). Defaults: 16,384 and 32 MiB.
+    pub fn topic_retention(self, messages: u64, bytes: u64) -> Self {
+        self.set(name::DELIVERIES, messages.to_string()).set(name::DELIVERY_BYTES, bytes.to_string())
+    }
+
     /// Forgets old revisions by itself. Default: never.
     pub fn auto_compaction(self, mode: AutoCompaction) -> Self {
         let (mode, retention) = match mode {
@@ -127,17 +126,47 @@ impl Builder {
     /// When the settings contradict themselves or what is stored, when a port is taken, or when
     /// the data directory cannot be used. Then nothing has changed on the disk.
     pub async fn start(self) -> Result<Node, Error> {
-        let prepared = tokio::task::spawn_blocking(move || self.prepare()).await;
-        let prepared = prepared.map_err(|e| Halted::Broken(format!("the boot panicked: {e}")))??;
-        prepared.launch()
+        self.prepared(None).await?.launch()?.serve()
+    }
+
+    /// Starts a replica of a state machine of one's own, on the current tokio runtime: it serves
+    /// its peers and this program, and no clients. The data directory remembers the name of the
+    /// state machine, and is opened under no other.
+    ///
+    /// # Errors
+    /// As [`Builder::start`]; also when a client port is set.
+    pub async fn replicate<M: Machine>(self, machine: &str) -> Result<Replica<M>, Error> {
+        if machine.is_empty() || machine.len() > kernel::MAX_NAME {
+            return Err(Error::Config(format!(
+                "the name of a state machine must have 1 to {} bytes, and {machine:?} has {}",
+                kernel::MAX_NAME,
+                machine.len()
+            )));
+        }
+        let launched = self.prepared(Some(machine.to_owned())).await?.launch()?;
+        Ok(launched.replica)
+    }
+
+    async fn prepared<M: Machine>(self, machine: Option<String>) -> Result<Prepared<M>, Error> {
+        let prepared = tokio::task::spawn_blocking(move || self.prepare(machine)).await;
+        prepared.map_err(|e| Halted::Broken(format!("the boot panicked: {e}")))?
     }
 
     /// Everything that blocks.
-    fn prepare(self) -> Result<Prepared, Error> {
-        let Self { dir, defaults, given, storage } = self;
+    fn prepare<M: Machine>(self, machine: Option<String>) -> Result<Prepared<M>, Error> {
+        let Self { dir, defaults, mut given, storage } = self;
         let found = storage::peek(&dir)?;
         let stored = found.as_ref().map(|identity| &identity.configuration);
+        if let Some(stored) = stored {
+            held_to(stored.settings.get(name::MACHINE), machine.as_ref(), &dir)?;
+        }
+        given.extend(machine.map(|machine| (name::MACHINE.to_owned(), machine)));
         let mut settings = settle(&defaults, stored, &given).map_err(Error::Config)?;
+        if settings.machine.is_some() && !settings.listen_client.is_empty() {
+            return Err(Error::Config(
+                "a replica of one's own state machine serves no clients: set no client port".into(),
+            ));
+        }
         if let Some(stored) = stored {
             settings.cluster.get_or_insert(members_of(stored)?);
         } else if settings.joins_existing {
@@ -169,6 +198,7 @@ impl Builder {
 
         let founding = Founding {
             token: identity.configuration.token.clone(),
+            machine: settings.machine.clone(),
             members: members_of(&identity.configuration)?,
         };
         let me = ProcessId(identity.configuration.index);
@@ -180,11 +210,10 @@ impl Builder {
             boot: fastrand::u64(1..),
             damaged: matches!(verdict, Verdict::Damaged { .. }) || identity.replaces.is_some(),
             timing: settings.timing,
-            bounds: Bounds::default(),
+            bounds: settings.bounds,
             mutants: Mutants::default(),
         };
-        let journal = Journal::new(config.mutants);
-        let booted = core::boot(journal, |turn, up| Stack::start(config, stored, turn, up), &mut disk)?;
+        let booted = core::boot(config, stored, &mut disk)?;
         let incarnation = booted.stack.status().incarnation;
         let disk_id = identity.disk_id;
         info!(name = %settings.name, incarnation, "{verdict}");
@@ -203,6 +232,20 @@ impl Builder {
             peer_ports,
         })
     }
+}
+
+/// A data directory belongs to one state machine.
+fn held_to(stored: Option<&String>, asked: Option<&String>, dir: &Path) -> Result<(), Error> {
+    let called = |machine: Option<&String>| machine.map_or("the store".to_owned(), |m| format!("{m:?}"));
+    if stored == asked {
+        return Ok(());
+    }
+    Err(Error::Config(format!(
+        "{} is a replica of {}, and was to be opened as one of {}: use another directory",
+        dir.display(),
+        called(stored),
+        called(asked)
+    )))
 }
 
 /// Defaults, then what is stored, then what is given.
@@ -246,109 +289,5 @@ fn configuration(settings: &Settings, given: &Texts) -> Configuration {
         members: founding.members.iter().map(member).collect(),
         client_urls: settings.advertise_client.iter().map(Address::to_string).collect(),
         settings: kept.map(|(name, value)| (name.clone(), value.clone())).collect(),
-    }
-}
-
-/// A replica that has booted, and the ports that are its own.
-struct Prepared {
-    settings: Settings,
-    founding: Founding,
-    cluster_id: u64,
-    me: ProcessId,
-    disk_id: u64,
-    booted: Booted,
-    disk: SledDisk,
-    rows: Arc<dyn Rows>,
-    verdict: Verdict,
-    gauge: Gauge,
-    client_ports: Vec<(Address, TcpListener)>,
-    peer_ports: Vec<(Address, TcpListener)>,
-}
-
-impl Prepared {
-    /// Sets it all going, on the current tokio runtime.
-    fn launch(self) -> Result<Node, Error> {
-        let system = |doing| move |source| Error::System { doing, source };
-        let addresses = |ports: &[(Address, TcpListener)]| ports.iter().map(|(a, _)| a.clone()).collect();
-        let (client_addresses, peer_addresses) = (addresses(&self.client_ports), addresses(&self.peer_ports));
-        let client_urls: Vec<String> =
-            self.settings.advertise_client.iter().map(Address::to_string).collect();
-        let status = self.booted.stack.status();
-        let shared = Shared::new(status.clone(), self.disk_id);
-        let identity = Identity {
-            cluster: self.cluster_id,
-            configuration: self.founding.configuration(),
-            process: self.me,
-            name: self.settings.name.clone(),
-            incarnation: status.incarnation,
-            disk: self.disk_id,
-            client_urls: client_urls.clone(),
-        };
-        let peers = self.founding.members.iter().enumerate().filter(|(place, _)| *place != self.me.index());
-        let peers = peers.map(|(place, (name, addresses))| Peer {
-            process: ProcessId(place as u8),
-            name: name.clone(),
-            addresses: addresses.clone(),
-        });
-        let listeners = self.peer_ports.into_iter().map(|(_, listener)| listener).collect();
-        let transport = Transport::start(identity, listeners, peers.collect(), core::listener(&shared))
-            .map_err(system("listen for peers"))?;
-        let transport = Arc::new(transport);
-        shared.set_transport(&transport);
-        let close = |disk: SledDisk| disk.close();
-        core::spawn(self.booted, self.disk, close, shared.clone(), transport, self.rows.clone(), self.me)
-            .map_err(system("start the replica's threads"))?;
-
-        let handle = Handle {
-            inner: Arc::new(Inner {
-                shared,
-                rows: self.rows,
-                cluster: self.founding.cluster(self.cluster_id, self.me, client_urls),
-                verdict: self.verdict,
-                limits: self.settings.limits,
-                quota: self.settings.quota,
-                election: self.settings.election(),
-                next: AtomicU64::new(1),
-                requests: Arc::new(Semaphore::new(REQUESTS)),
-                bytes: Arc::new(Semaphore::new(REQUEST_BYTES)),
-            }),
-        };
-        let limits = api::Limits {
-            request: self.settings.limits,
-            quota: self.settings.quota,
-            patience: PATIENCE + 2 * self.settings.election(),
-            requests: REQUESTS,
-            request_bytes: REQUEST_BYTES,
-            drain: PARTING,
-            ..api::Limits::default()
-        };
-        let routes = api::routes(handle.clone(), limits);
-        let (leave, leaving) = watch::channel(false);
-        let mut node = Node {
-            handle: handle.clone(),
-            routes: routes.clone(),
-            client_addresses,
-            peer_addresses,
-            leave,
-            services: Vec::new(),
-            upkeep: Vec::new(),
-        };
-        for (_, listener) in self.client_ports {
-            let listener = listener
-                .set_nonblocking(true)
-                .and_then(|()| tokio::net::TcpListener::from_std(listener))
-                .map_err(system("listen for clients"))?;
-            let mut leaving = leaving.clone();
-            let left = async move {
-                let _ = leaving.wait_for(|leave| *leave).await; // a node that is gone has told so, too
-            };
-            node.services.push(tokio::spawn(api::serve(listener, routes.clone(), limits, left)));
-        }
-        node.upkeep.push(tokio::spawn(upkeep::watch_space(handle.clone(), self.gauge)));
-        node.upkeep.push(tokio::spawn(timeouts::abort(handle.clone())));
-        if let Some(mode) = self.settings.compaction {
-            node.upkeep.push(tokio::spawn(upkeep::compact(handle, mode)));
-        }
-        Ok(node)
     }
 }

@@ -8,6 +8,8 @@ use crate::transport::Address;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Founding {
     pub token: String,
+    /// The state machine, if it is not the store.
+    pub machine: Option<String>,
     /// Name and peer URLs, sorted by name.
     pub members: Vec<(String, Vec<Address>)>,
 }
@@ -18,6 +20,7 @@ impl Founding {
         let mut hash = Fnv::new();
         hash.add(what);
         hash.add(&self.token);
+        self.machine.iter().for_each(|machine| hash.add(machine));
         for (name, addresses) in self.members.iter().filter(|(name, _)| only.is_none_or(|o| o == name)) {
             hash.add(name);
             let mut urls: Vec<String> = addresses.iter().map(Address::to_string).collect();
@@ -77,7 +80,7 @@ mod tests {
 
     fn founding(token: &str, names: &[&str]) -> Founding {
         let member = |name: &&str| (name.to_string(), vec![Address::new(*name, 2380)]);
-        Founding { token: token.into(), members: names.iter().map(member).collect() }
+        Founding { token: token.into(), machine: None, members: names.iter().map(member).collect() }
     }
 
     #[test]
@@ -97,6 +100,7 @@ mod tests {
             founding("t", &["a"]).cluster_id(),
             founding("t", &["ab"]).cluster_id(),
             founding("t", &["a", "b"]).configuration(),
+            Founding { machine: Some("bank".into()), ..founding("t", &["a", "b"]) }.cluster_id(),
         ];
         for (i, id) in ids.iter().enumerate() {
             assert!(!ids[..i].contains(id), "{i}");

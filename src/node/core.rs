@@ -10,12 +10,12 @@
 //! Whatever arrives while a commit is under way is reacted to at once, and forms the next commit.
 
 use super::error::{Halted, Refused};
-use super::shared::{Answer, Ask, Call, Item, Permits, Shared};
+use super::shared::{Answer, Ask, Call, Item, Machine, Permits, Shared};
 use crate::broadcast::{StateMachine, TopicIndication};
 use crate::kernel::{
-    Commit, Disk, DiskError, Exposed, Journal, Opened, Outgoing, ProcessId, Release, Rows, Synced, Ticks,
+    Commit, Config, Disk, DiskError, Exposed, Journal, Opened, Outgoing, ProcessId, Release, Rows, Stored,
+    Synced, Ticks,
 };
-use crate::ledger::Replicated;
 use crate::stack::{Event, Indication, RequestId, Stack, Status};
 use crate::transport::{Heard, Room, Transport};
 use std::collections::HashMap;
@@ -41,27 +41,24 @@ pub(super) fn ticks(duration: Duration) -> Ticks {
     (duration.as_millis().div_ceil(TICK.as_millis())).min(u128::from(u32::MAX)) as Ticks
 }
 
-type Up = Indication<<Replicated as StateMachine>::Reply, <Replicated as StateMachine>::View>;
+type Up<M> = Indication<<M as StateMachine>::Reply, <M as StateMachine>::View>;
 
 /// A replica that has booted: its incarnation is durable.
-pub(super) struct Booted {
-    pub stack: Stack<Replicated>,
-    pub journal: Journal<Up>,
+pub(super) struct Booted<M: Machine> {
+    pub stack: Stack<M>,
+    pub journal: Journal<Up<M>>,
     /// What the first turn exposed.
-    pub releases: Vec<Release<Up>>,
+    pub releases: Vec<Release<Up<M>>>,
 }
 
 /// Runs the first turn, and makes it durable.
-pub(super) fn boot(
-    journal: Journal<Up>,
-    start: impl FnOnce(
-        &mut crate::kernel::Turn,
-        &mut crate::kernel::Held<Up>,
-    ) -> Result<Stack<Replicated>, crate::stack::StartError>,
+pub(super) fn boot<M: Machine>(
+    config: Config,
+    stored: Stored,
     disk: &mut dyn Disk,
-) -> Result<Booted, super::Error> {
-    let mut journal = journal;
-    let (stack, release) = journal.turn(start);
+) -> Result<Booted<M>, super::Error> {
+    let mut journal = Journal::new(config.mutants);
+    let (stack, release) = journal.turn(|turn, up| Stack::start(config, stored, turn, up));
     let stack = stack?;
     let mut releases = vec![release];
     if let Some(commit) = journal.next_commit() {
@@ -73,11 +70,11 @@ pub(super) fn boot(
 
 /// Starts both threads. `close` is called with the disk at a clean end; `ended` is told when the
 /// disk is closed, or the replica has halted.
-pub(super) fn spawn<D: Disk + 'static>(
-    booted: Booted,
+pub(super) fn spawn<M: Machine, D: Disk + 'static>(
+    booted: Booted<M>,
     disk: D,
     close: fn(D) -> Result<(), DiskError>,
-    shared: Arc<Shared>,
+    shared: Arc<Shared<M>>,
     transport: Arc<Transport>,
     rows: Arc<dyn Rows>,
     me: ProcessId,
@@ -112,11 +109,11 @@ pub(super) fn spawn<D: Disk + 'static>(
 }
 
 /// The journal thread: one commit after the other, until the core ends or the disk fails.
-fn run_journal<D: Disk>(
+fn run_journal<M: Machine, D: Disk>(
     todo: Receiver<Commit>,
     mut disk: D,
     close: fn(D) -> Result<(), DiskError>,
-    shared: &Shared,
+    shared: &Shared<M>,
 ) {
     let ended = shared.journal_runs();
     while let Ok(commit) = todo.recv() {
@@ -138,25 +135,25 @@ fn run_journal<D: Disk>(
     drop(ended);
 }
 
-struct Waiter {
-    answer: oneshot::Sender<Result<Answer, Refused>>,
+struct Waiter<R> {
+    answer: oneshot::Sender<Result<Answer<R>, Refused>>,
     /// Given back when the request is answered, or nobody waits for it any more.
     _permits: Permits,
 }
 
-struct Core {
+struct Core<M: Machine> {
     /// First, so that it is dropped first: whoever finds their answer gone finds out why.
-    ending: Ending,
+    ending: Ending<M>,
     me: ProcessId,
-    stack: Stack<Replicated>,
-    journal: Journal<Up>,
+    stack: Stack<M>,
+    journal: Journal<Up<M>>,
     commits: SyncSender<Commit>,
     /// The status as it will be durable with the commit under way.
     under_way: Option<Status>,
     transport: Arc<Transport>,
     runtime: tokio::runtime::Handle,
     rows: Arc<dyn Rows>,
-    waiters: HashMap<RequestId, Waiter>,
+    waiters: HashMap<RequestId, Waiter<M::Reply>>,
     /// Who waits for leadership to be handed over.
     leaving: Vec<oneshot::Sender<()>>,
     /// What the next turn reacts to.
@@ -165,8 +162,8 @@ struct Core {
     rooms: Vec<Room>,
 }
 
-impl Core {
-    fn run(mut self, releases: Vec<Release<Up>>, durable: Status) {
+impl<M: Machine> Core<M> {
+    fn run(mut self, releases: Vec<Release<Up<M>>>, durable: Status) {
         self.shared().set_status(durable);
         releases.into_iter().for_each(|release| self.let_go(release));
         let mut next_tick = Instant::now() + TICK;
@@ -203,12 +200,12 @@ impl Core {
         }
     }
 
-    fn shared(&self) -> &Shared {
+    fn shared(&self) -> &Shared<M> {
         &self.ending.shared
     }
 
     /// Takes what arrived: most of it becomes an event of the next turn.
-    fn take(&mut self, item: Item) -> Result<(), Halted> {
+    fn take(&mut self, item: Item<M::Reply>) -> Result<(), Halted> {
         match item {
             Item::Heard(Heard::Frame { from, frame, room }) => {
                 self.events.push(Event::Frame { from, frame });
@@ -265,7 +262,7 @@ impl Core {
     }
 
     /// What is exposed goes where it is wanted.
-    fn let_go(&mut self, release: Release<Up>) {
+    fn let_go(&mut self, release: Release<Up<M>>) {
         release.frames.into_iter().for_each(|frame| self.send(frame));
         release.indications.into_iter().for_each(|up| self.indicate(up.into_inner()));
     }
@@ -280,7 +277,7 @@ impl Core {
         }
     }
 
-    fn indicate(&mut self, indication: Up) {
+    fn indicate(&mut self, indication: Up<M>) {
         match indication {
             Indication::Reply { request, reply } => self.answer(request, Ok(Answer::Reply(reply))),
             Indication::Readable { request } => self.answer(request, Ok(Answer::Readable)),
@@ -326,7 +323,7 @@ impl Core {
         }
     }
 
-    fn answer(&mut self, request: RequestId, answer: Result<Answer, Refused>) {
+    fn answer(&mut self, request: RequestId, answer: Result<Answer<M::Reply>, Refused>) {
         if let Some(waiter) = self.waiters.remove(&request) {
             let _ = waiter.answer.send(answer); // who asked may just have gone
         }
@@ -334,18 +331,18 @@ impl Core {
 }
 
 /// Leaves everything in order, however the core ends: by a stop, a failed disk, or a panic.
-struct Ending {
-    shared: Arc<Shared>,
+struct Ending<M: Machine> {
+    shared: Arc<Shared<M>>,
     why: Option<Halted>,
 }
 
-impl Ending {
+impl<M: Machine> Ending<M> {
     fn because(&mut self, why: Halted) {
         self.why = Some(why);
     }
 }
 
-impl Drop for Ending {
+impl<M: Machine> Drop for Ending<M> {
     fn drop(&mut self) {
         let why = self
             .why
@@ -360,7 +357,7 @@ impl Drop for Ending {
 }
 
 /// Where the transport leaves what it hears.
-pub(super) fn listener(shared: &Arc<Shared>) -> crate::transport::Listener {
+pub(super) fn listener<M: Machine>(shared: &Arc<Shared<M>>) -> crate::transport::Listener {
     let shared = shared.clone();
     Arc::new(move |heard| {
         let _ = shared.inbox.push(Item::Heard(heard)); // after the end nobody listens

@@ -35,6 +35,22 @@ pub enum Refused {
     Halted(Halted),
 }
 
+/// Why a command of one's own state machine was not executed, or perhaps not.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum ExecuteError {
+    /// It was surely not executed.
+    #[error("a command of {size} bytes, and at most {limit} fit in the log: split it")]
+    TooLarge {
+        /// Its bytes.
+        size: usize,
+        /// The most.
+        limit: usize,
+    },
+    /// It got no answer.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+}
+
 /// Why a request to the ledger did not do what was asked for.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum Failed {

@@ -6,7 +6,6 @@
 
 use super::error::{Failed, Refused};
 use super::handle::Handle;
-use super::shared::{Answer, Ask};
 use crate::api;
 use crate::atomic_commit::{CommitError, Outcome, Status, Vote};
 use crate::broadcast::{Either, Publication, PublicationError, Publisher};
@@ -231,7 +230,7 @@ impl Handle {
 
     /// The ledger as it was published last; nothing while the replica may not serve.
     pub fn ledger(&self) -> Option<View> {
-        self.inner.shared.view().map(|view| view.second.clone())
+        self.inner.requests.shared.view().map(|view| view.second.clone())
     }
 
     /// The ledger with everything that was acknowledged anywhere before the call.
@@ -239,12 +238,12 @@ impl Handle {
     /// # Errors
     /// When no leader confirms in time that it leads.
     pub async fn ledger_barrier(&self, deadline: Duration) -> Result<View, Failed> {
-        Ok(self.barrier(deadline).await?.second.clone())
+        Ok(self.inner.requests.barrier(deadline).await?.second.clone())
     }
 
     /// Tells of each view that is published: the length of the log prefix that it shows.
     pub fn published(&self) -> watch::Receiver<u64> {
-        self.inner.shared.published()
+        self.inner.requests.shared.published()
     }
 
     async fn transact(&self, command: &Command, deadline: Duration) -> Result<Status, Failed> {
@@ -276,11 +275,9 @@ impl Handle {
 
     /// Executes a command once.
     pub(super) async fn attempt(&self, command: &Command, deadline: Duration) -> Result<Response, Failed> {
-        match self.ask(Ask::Execute(command.encode()), deadline).await? {
-            Answer::Reply(Either::Second(reply)) => Ok(reply?),
-            Answer::Reply(Either::First(_)) | Answer::Readable | Answer::Returned(_) | Answer::Topics(_) => {
-                unreachable!("a command of the ledger was asked for")
-            }
+        match self.inner.requests.execute(command.encode(), deadline).await? {
+            Either::Second(reply) => Ok(reply?),
+            Either::First(_) => unreachable!("a command of the ledger was asked for"),
         }
     }
 
@@ -297,12 +294,12 @@ impl Handle {
             if let Some(found) = self.ledger().as_ref().and_then(&look) {
                 return Ok(Some(found));
             }
-            if self.inner.shared.halted().is_some() {
-                return Err(Refused::Stopped(self.why_halted()).into());
+            if self.inner.requests.shared.halted().is_some() {
+                return Err(Refused::Stopped(self.inner.requests.why_halted()).into());
             }
             match timeout_at(end, published.changed()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) => return Err(Refused::Stopped(self.why_halted()).into()),
+                Ok(Err(_)) => return Err(Refused::Stopped(self.inner.requests.why_halted()).into()),
                 Err(_) => return Ok(None),
             }
         }
@@ -331,7 +328,7 @@ impl api::Ledger for Handle {
     }
 
     async fn ledger_barrier(&self, patience: Duration) -> Result<View, api::Refused> {
-        Ok(self.barrier(patience).await?.second.clone())
+        Ok(self.inner.requests.barrier(patience).await?.second.clone())
     }
 
     fn ledger(&self) -> Option<View> {

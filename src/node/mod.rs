@@ -22,8 +22,11 @@ mod core;
 mod error;
 mod handle;
 mod inbox;
+mod launch;
 mod ledger;
 mod ports;
+mod replica;
+mod requests;
 mod settings;
 mod shared;
 mod timeouts;
@@ -32,14 +35,16 @@ mod upkeep;
 
 pub use crate::api::{Cluster, Member};
 pub use builder::Builder;
-pub use error::{Error, Failed, Halted, Refused};
-pub use handle::{Handle, NodeStatus, REQUEST_BYTES, REQUESTS};
+pub use error::{Error, ExecuteError, Failed, Halted, Refused};
+pub use handle::{Handle, NodeStatus};
+pub use replica::{COMMAND_BYTES, Replica};
+pub use requests::{REQUEST_BYTES, REQUESTS};
 pub use settings::{AutoCompaction, MEMBERS, name as setting};
-pub use shared::CoreCounters;
+pub use shared::{CoreCounters, Machine};
 
 use crate::client::Client;
+use crate::ledger::Replicated;
 use crate::transport::Address;
-use shared::Item;
 use std::path::Path;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -53,10 +58,10 @@ const PARTING: Duration = Duration::from_secs(2);
 /// A running node. Dropping it stops it in the background, without waiting and without handing
 /// leadership over; [`Node::shutdown`] is the gentle way.
 pub struct Node {
+    replica: Replica<Replicated>,
     handle: Handle,
     routes: Routes,
     client_addresses: Vec<Address>,
-    peer_addresses: Vec<Address>,
     leave: watch::Sender<bool>,
     services: Vec<JoinHandle<()>>,
     upkeep: Vec<JoinHandle<()>>,
@@ -105,7 +110,7 @@ impl Node {
 
     /// Where the node listens for peers, with the ports that it got.
     pub fn peer_addresses(&self) -> &[Address] {
-        &self.peer_addresses
+        self.replica.peer_addresses()
     }
 
     /// Stops the node: hands leadership over if it leads, lets clients finish what is under way,
@@ -125,24 +130,13 @@ impl Node {
             }
         };
         let _ = timeout(PARTING, finished).await; // a client that does not leave is left
-        let shared = self.handle.inner.shared.clone();
-        let _ = shared.inbox.push(Item::Stop); // given back if it has stopped already
-        let why = self.handle.halted().await;
-        drop(self);
-        match why {
-            Halted::ShutDown => {
-                shared.journal_ended().await;
-                Ok(())
-            }
-            Halted::Disk(_) | Halted::Broken(_) => Err(why),
-        }
+        self.replica.stop().await
     }
 }
 
 impl Drop for Node {
     fn drop(&mut self) {
         self.services.iter().chain(&self.upkeep).for_each(JoinHandle::abort);
-        let _ = self.handle.inner.shared.inbox.push(Item::Stop); // given back if it has stopped already
     }
 }
 

@@ -4,7 +4,7 @@
 //! stored at the first boot go one way, and are checked in one place.
 
 use crate::api;
-use crate::kernel::Timing;
+use crate::kernel::{Bounds, Timing};
 use crate::kv::Limits;
 use crate::transport::Address;
 use std::collections::BTreeMap;
@@ -38,6 +38,13 @@ pub mod name {
     pub const QUOTA: &str = "quota-backend-bytes";
     pub const COMPACTION_MODE: &str = "auto-compaction-mode";
     pub const COMPACTION_RETENTION: &str = "auto-compaction-retention";
+    pub const DELIVERIES: &str = "topic-retention-messages";
+    pub const DELIVERY_BYTES: &str = "topic-retention-bytes";
+    pub const TOPICS: &str = "max-topics";
+    pub const SUBSCRIBERS: &str = "max-subscribers";
+    pub const REGISTERS: &str = "max-registers";
+    /// Not a flag: [`Builder::replicate`](super::super::Builder::replicate) says it.
+    pub const MACHINE: &str = "state-machine";
 }
 
 /// What a node does about old revisions by itself.
@@ -54,6 +61,8 @@ pub enum AutoCompaction {
 pub(super) struct Settings {
     pub name: String,
     pub token: String,
+    /// The state machine, if it is not the store.
+    pub machine: Option<String>,
     /// Members by name, if the cluster was given.
     pub cluster: Option<Vec<(String, Vec<Address>)>>,
     pub listen_client: Vec<Address>,
@@ -62,6 +71,7 @@ pub(super) struct Settings {
     pub advertise_peer: Vec<Address>,
     pub joins_existing: bool,
     pub timing: Timing,
+    pub bounds: Bounds,
     pub limits: Limits,
     /// 0: none.
     pub quota: u64,
@@ -81,6 +91,7 @@ impl Settings {
         let settings = Settings {
             name: name.to_owned(),
             token: texts.get(name::TOKEN).cloned().unwrap_or_else(|| "kvorum-cluster".into()),
+            machine: texts.get(name::MACHINE).cloned(),
             cluster: texts.get(name::CLUSTER).map(|text| cluster(text)).transpose()?,
             listen_client: addresses(texts, name::LISTEN_CLIENT)?,
             listen_peer: addresses(texts, name::LISTEN_PEER)?,
@@ -88,6 +99,7 @@ impl Settings {
             advertise_peer: advertised(texts, name::ADVERTISE_PEER)?,
             joins_existing,
             timing: timing(texts)?,
+            bounds: bounds(texts)?,
             limits: limits(texts)?,
             quota: quota(texts)?,
             compaction: compaction(texts)?,
@@ -127,7 +139,11 @@ impl Settings {
     /// The founding members; where none are given, this one alone, with these peer URLs.
     pub fn founding(&self, own_peer_urls: &[Address]) -> Founding {
         let alone = || vec![(self.name.clone(), own_peer_urls.to_vec())];
-        Founding { token: self.token.clone(), members: self.cluster.clone().unwrap_or_else(alone) }
+        Founding {
+            token: self.token.clone(),
+            machine: self.machine.clone(),
+            members: self.cluster.clone().unwrap_or_else(alone),
+        }
     }
 
     /// How long a silent leader is trusted.
@@ -220,6 +236,26 @@ fn timing(texts: &Texts) -> Result<Timing, String> {
     }
     let ticks = |ms: i64| (ms as u64).div_ceil(TICK.as_millis() as u64);
     Ok(Timing { heartbeat: ticks(heartbeat), election: ticks(election), resend: ticks(3 * heartbeat) })
+}
+
+/// What a replica keeps by itself, in memory and on disk.
+fn bounds(texts: &Texts) -> Result<Bounds, String> {
+    let default = Bounds::default();
+    let count =
+        |name: &str, unit: &str, most: i64, default: i64| number(texts, name, unit, (1, most), default);
+    let entries = count(name::DELIVERIES, "messages", 1 << 20, default.delivery_entries as i64)?;
+    let bytes = count(name::DELIVERY_BYTES, "bytes", 1 << 30, default.delivery_bytes as i64)?;
+    let topics = count(name::TOPICS, "topics", 1 << 16, default.topics as i64)?;
+    let subscribers = count(name::SUBSCRIBERS, "subscribers", 1 << 16, default.subscribers as i64)?;
+    let registers = count(name::REGISTERS, "registers", 1 << 20, default.registers as i64)?;
+    Ok(Bounds {
+        delivery_entries: entries as u64,
+        delivery_bytes: bytes as usize,
+        topics: topics as usize,
+        subscribers: subscribers as usize,
+        registers: registers as usize,
+        ..default
+    })
 }
 
 fn limits(texts: &Texts) -> Result<Limits, String> {

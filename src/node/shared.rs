@@ -3,10 +3,8 @@
 use super::error::{Halted, Refused};
 use super::inbox::Inbox;
 use crate::api::Mirror;
-use crate::broadcast::{Either, TopicIndication, TopicRequest, Views};
+use crate::broadcast::{StateMachine, TopicIndication, TopicRequest};
 use crate::kernel::{DiskError, Row, Synced, Ticks};
-use crate::kv;
-use crate::ledger;
 use crate::register;
 use crate::stack::{RequestId, Status};
 use crate::transport::{Heard, Transport};
@@ -16,10 +14,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
+/// A state machine that threads can share.
+pub trait Machine:
+    StateMachine<Reply: Send + 'static, View: Send + Sync + 'static, Loader: Send + 'static> + Send + 'static
+{
+}
+
+impl<M> Machine for M where
+    M: StateMachine<Reply: Send + 'static, View: Send + Sync + 'static, Loader: Send + 'static>
+        + Send
+        + 'static
+{
+}
+
 /// What waits in the core's inbox.
-pub(super) enum Item {
+pub(super) enum Item<R> {
     Heard(Heard),
-    Call(Call),
+    Call(Call<R>),
     /// Nobody waits for the request any more.
     Cancel(RequestId),
     /// Rows that the stack asked for.
@@ -34,11 +45,11 @@ pub(super) enum Item {
 }
 
 /// A request of a client.
-pub(super) struct Call {
+pub(super) struct Call<R> {
     pub request: RequestId,
     pub ask: Ask,
     pub patience: Ticks,
-    pub answer: oneshot::Sender<Result<Answer, Refused>>,
+    pub answer: oneshot::Sender<Result<Answer<R>, Refused>>,
     pub permits: Permits,
 }
 
@@ -51,8 +62,9 @@ pub(super) enum Ask {
     Topics(TopicRequest),
 }
 
-pub(super) enum Answer {
-    Reply(Either<kv::Reply, ledger::Reply>),
+pub(super) enum Answer<R> {
+    /// Of the state machine.
+    Reply(R),
     /// The view published last may be read.
     Readable,
     /// An operation on a register came to its end.
@@ -107,15 +119,12 @@ impl CoreCounts {
     }
 }
 
-/// What readers see: the store, and the ledger beside it.
-pub(super) type View = Views<kv::View, ledger::View>;
-
-pub(super) struct Shared {
-    pub inbox: Inbox<Item>,
+pub(super) struct Shared<M: Machine> {
+    pub inbox: Inbox<Item<M::Reply>>,
     pub counts: CoreCounts,
     /// What the topics have delivered.
     pub mirror: Mirror,
-    view: ArcSwapOption<View>,
+    view: ArcSwapOption<M::View>,
     /// The length of the log prefix of that view.
     published: watch::Sender<u64>,
     /// As of the last durable turn.
@@ -135,7 +144,7 @@ pub(super) enum Phase {
     Halted,
 }
 
-impl Shared {
+impl<M: Machine> Shared<M> {
     /// Of a node on the data directory with this id.
     pub fn new(status: Status, disk: u64) -> Arc<Self> {
         Arc::new(Self {
@@ -165,11 +174,11 @@ impl Shared {
     }
 
     /// The view published last; nothing while nothing may be shown.
-    pub fn view(&self) -> Option<Arc<View>> {
+    pub fn view(&self) -> Option<Arc<M::View>> {
         self.view.load_full()
     }
 
-    pub fn publish(&self, applied: u64, view: View) {
+    pub fn publish(&self, applied: u64, view: M::View) {
         let first = self.view.swap(Some(Arc::new(view))).is_none();
         self.published.send_replace(applied);
         if first {

@@ -165,7 +165,7 @@ async fn too_many_requests_are_refused_and_the_rest_go_on() {
     let cancelled = timeout(Duration::ZERO, node.handle().execute(put("k", "v"), PATIENCE)).await;
     assert!(cancelled.is_err());
     let start = Instant::now();
-    while node.handle().inner.requests.available_permits() < REQUESTS {
+    while node.handle().inner.requests.room() < REQUESTS {
         assert!(start.elapsed() < PATIENCE, "a permit was never given back");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -281,4 +281,36 @@ async fn a_taken_port_leaves_no_directory_behind() {
     let refused = Node::builder(&at).listen_client(url).start().await;
     assert!(matches!(refused, Err(Error::Listen { purpose: "client", .. })));
     assert!(!at.exists());
+}
+
+#[tokio::test]
+async fn a_directory_belongs_to_one_state_machine() {
+    let dir = TempDir::new().unwrap();
+    let builder = || Node::builder(dir.path());
+    let replica: Replica<crate::kv::Machine> = builder().replicate("counts").await.unwrap();
+    replica.serving().await.unwrap();
+    replica.execute(put("a", "1").encode(), PATIENCE).await.unwrap().unwrap();
+    replica.shutdown().await.unwrap();
+
+    let other = builder().replicate::<crate::kv::Machine>("sums").await.unwrap_err().to_string();
+    assert!(other.contains("is a replica of \"counts\"") && other.contains("as one of \"sums\""), "{other}");
+    let store = Node::open(dir.path()).await.unwrap_err().to_string();
+    assert!(store.contains("as one of the store: use another directory"), "{store}");
+
+    let replica: Replica<crate::kv::Machine> = builder().replicate("counts").await.unwrap();
+    assert_eq!(replica.read(PATIENCE).await.unwrap().revision(), 2);
+    let size = COMMAND_BYTES + 1;
+    let large = replica.execute(vec![0; size], PATIENCE).await.unwrap_err();
+    assert_eq!(large, ExecuteError::TooLarge { size, limit: COMMAND_BYTES });
+    replica.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_state_machine_of_ones_own_has_a_name_and_no_client_port() {
+    let dir = TempDir::new().unwrap();
+    let builder = || Node::builder(dir.path().join("n"));
+    assert!(builder().replicate::<crate::kv::Machine>("").await.is_err());
+    let port = builder().listen_client("http://127.0.0.1:0").replicate::<crate::kv::Machine>("m").await;
+    assert!(port.unwrap_err().to_string().contains("serves no clients"));
+    assert!(!dir.path().join("n").exists(), "nothing was made");
 }

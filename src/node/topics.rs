@@ -89,7 +89,7 @@ impl Handle {
 
     /// What the topics have delivered here, from the oldest that is kept.
     pub fn mirror(&self) -> &Mirror {
-        &self.inner.shared.mirror
+        &self.inner.requests.shared.mirror
     }
 
     async fn ask_topics(
@@ -97,8 +97,9 @@ impl Handle {
         ask: impl FnOnce(RequestId) -> TopicRequest,
         deadline: Duration,
     ) -> Result<TopicIndication, Refused> {
-        let request = self.next_request();
-        match self.ask_as(request, Ask::Topics(ask(request)), deadline).await? {
+        let requests = &self.inner.requests;
+        let request = requests.next();
+        match requests.ask_as(request, Ask::Topics(ask(request)), deadline).await? {
             Answer::Topics(told) => Ok(told),
             Answer::Reply(_) | Answer::Readable | Answer::Returned(_) => {
                 unreachable!("the topics were asked")

@@ -1,0 +1,261 @@
+//! A state machine of one's own, replicated: a bank whose accounts never fall below zero.
+//!
+//! ```text
+//! cargo run --example state_machine
+//! ```
+//!
+//! Three replicas in one program, each with a directory and a port of its own. They execute the same
+//! transfers in the same order; one is stopped and started again, and has the same balances.
+
+use bytes::Bytes;
+use kvorum::broadcast::{Load, Piece, StateMachine};
+use kvorum::kernel::RowKey;
+use kvorum::node::{Node, Replica};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Accounts in one row of a checkpoint.
+const ROW: usize = 64;
+
+type Accounts = BTreeMap<String, u64>;
+
+/// What the log carries.
+#[derive(Serialize, Deserialize)]
+enum Command {
+    Deposit { to: String, amount: u64 },
+    Transfer { from: String, to: String, amount: u64 },
+}
+
+impl Command {
+    fn encode(&self) -> Vec<u8> {
+        postcard::to_allocvec(self).expect("commands are plain data, which always encodes")
+    }
+}
+
+/// What a command answers: the balance of the account that paid, or was paid into; or why not.
+type Reply = Result<u64, String>;
+
+/// The bank: what every replica has after the same commands.
+#[derive(Default)]
+struct Bank {
+    /// Shared with readers; copied when it changes while somebody reads.
+    accounts: Arc<Accounts>,
+    generation: u32,
+    /// The last finished checkpoint.
+    saved: Checkpoint,
+    /// The one that is being written, and how many of its rows are.
+    writing: Option<(Checkpoint, Vec<Bytes>, u32)>,
+    /// Rows of the checkpoint before the last one: they go with the next one.
+    garbage: Vec<RowKey>,
+    held: bool,
+}
+
+/// A checkpoint: its number is the `main` of its rows, whose `sub` counts from 0.
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+struct Checkpoint {
+    number: u64,
+    rows: u32,
+    generation: u32,
+}
+
+impl Checkpoint {
+    fn decode(meta: &Bytes) -> Option<Self> {
+        postcard::from_bytes(meta).ok()
+    }
+
+    fn encode(&self) -> Bytes {
+        postcard::to_allocvec(self).expect("plain data always encodes").into()
+    }
+
+    fn keys(self) -> impl Iterator<Item = RowKey> {
+        let Self { number, rows, generation } = self;
+        (0..rows).map(move |sub| RowKey { generation, main: number, sub })
+    }
+}
+
+impl Bank {
+    fn execute(&mut self, command: Command) -> Reply {
+        let accounts = Arc::make_mut(&mut self.accounts);
+        let paid = match command {
+            Command::Deposit { to, amount } => {
+                let balance = accounts.entry(to).or_default();
+                *balance = balance.checked_add(amount).ok_or("too much money")?;
+                return Ok(*balance);
+            }
+            Command::Transfer { from, to, amount } => {
+                let balance = accounts.get(&from).copied().unwrap_or(0);
+                let left = balance.checked_sub(amount).ok_or(format!("{from} has only {balance}"))?;
+                accounts.insert(from.clone(), left);
+                *accounts.entry(to).or_default() += amount;
+                from
+            }
+        };
+        Ok(accounts[&paid])
+    }
+}
+
+impl StateMachine for Bank {
+    type Reply = Reply;
+    type View = Arc<Accounts>;
+    type Loader = Loader;
+
+    fn apply(&mut self, _index: u64, command: Bytes) -> Reply {
+        let command = postcard::from_bytes(&command).map_err(|e| format!("no command: {e}"))?;
+        self.execute(command)
+    }
+
+    fn view(&self) -> Arc<Accounts> {
+        self.accounts.clone()
+    }
+
+    /// The state as of now: later commands change a copy of it.
+    fn begin_checkpoint(&mut self) {
+        let all: Vec<(&String, &u64)> = self.accounts.iter().collect();
+        let row =
+            |row: &[(&String, &u64)]| postcard::to_allocvec(row).expect("plain data always encodes").into();
+        let rows: Vec<Bytes> = all.chunks(ROW).map(row).collect();
+        let number = self.saved.number + 1;
+        let checkpoint = Checkpoint { number, rows: rows.len() as u32, generation: self.generation };
+        self.writing = Some((checkpoint, rows, 0));
+    }
+
+    /// Rows of the last finished checkpoint stay until the next one is finished; those of the one
+    /// before it go now.
+    fn checkpoint_piece(&mut self, budget: usize) -> Piece {
+        let Some((checkpoint, rows, mut written)) = self.writing.take() else { return Piece::default() };
+        let mut piece = Piece::default();
+        if !self.held {
+            piece.deletes = std::mem::take(&mut self.garbage);
+        }
+        let mut bytes = 0;
+        while let Some(row) = rows.get(written as usize).filter(|_| bytes < budget) {
+            let key = RowKey { generation: self.generation, main: checkpoint.number, sub: written };
+            bytes += row.len();
+            piece.puts.push((key, row.clone()));
+            written += 1;
+        }
+        if written < checkpoint.rows {
+            self.writing = Some((checkpoint, rows, written));
+            return piece;
+        }
+        self.garbage.extend(self.saved.keys());
+        self.saved = checkpoint;
+        piece.finished = Some(checkpoint.encode());
+        piece
+    }
+
+    fn hold_rows(&mut self, hold: bool) {
+        self.held = hold;
+    }
+
+    fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    fn checkpoint_end(meta: &Bytes) -> u64 {
+        Checkpoint::decode(meta).map_or(0, |checkpoint| checkpoint.number + 1)
+    }
+
+    fn load(loader: Loader) -> Option<Self> {
+        let Loader { checkpoint, accounts, rows } = loader;
+        let (accounts, generation) = (Arc::new(accounts), checkpoint.generation);
+        (rows == checkpoint.rows).then(|| Self { accounts, generation, saved: checkpoint, ..Self::default() })
+    }
+
+    fn empty_loader() -> Loader {
+        Loader::default()
+    }
+
+    fn maintain(&mut self) {}
+}
+
+/// Builds the bank from the rows of a checkpoint.
+#[derive(Default)]
+struct Loader {
+    checkpoint: Checkpoint,
+    accounts: Accounts,
+    rows: u32,
+}
+
+impl Load for Loader {
+    fn begin(meta: &Bytes) -> Option<Self> {
+        Some(Self { checkpoint: Checkpoint::decode(meta)?, ..Self::default() })
+    }
+
+    fn rebase(meta: &Bytes, generation: u32) -> Option<Bytes> {
+        Some(Checkpoint { generation, ..Checkpoint::decode(meta)? }.encode())
+    }
+
+    /// Rows of another checkpoint are older, or of one that a crash interrupted: they do not count.
+    fn row(&mut self, key: RowKey, value: Bytes) -> bool {
+        if key.main != self.checkpoint.number || key.sub >= self.checkpoint.rows {
+            return true;
+        }
+        let Ok(row) = postcard::from_bytes::<Vec<(String, u64)>>(&value) else { return false };
+        self.accounts.extend(row);
+        self.rows += 1;
+        true
+    }
+}
+
+/// Three ports that are free.
+fn ports() -> Result<Vec<u16>, std::io::Error> {
+    let sockets: Vec<TcpListener> =
+        (0..3).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+    sockets.iter().map(|socket| Ok(socket.local_addr()?.port())).collect()
+}
+
+async fn replica(dir: &Path, ports: &[u16], which: usize) -> Result<Replica<Bank>, kvorum::node::Error> {
+    let members = ports.iter().enumerate();
+    let members = members.map(|(n, port)| (format!("n{n}"), format!("http://127.0.0.1:{port}")));
+    let name = format!("n{which}");
+    Node::builder(dir.join(&name)).name(name).initial_cluster(members).replicate("bank").await
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let dir = tempfile::tempdir()?;
+    let ports = ports()?;
+    let a = replica(dir.path(), &ports, 0).await?;
+    let b = replica(dir.path(), &ports, 1).await?;
+    let c = replica(dir.path(), &ports, 2).await?;
+
+    let deposit = Command::Deposit { to: "anna".into(), amount: 100 };
+    let balance = a.execute(deposit.encode(), PATIENCE).await??;
+    println!("anna has {balance}");
+    let transfer = |amount| Command::Transfer { from: "anna".into(), to: "bert".into(), amount }.encode();
+    let balance = b.execute(transfer(70), PATIENCE).await??;
+    println!("anna pays 70 to bert, and has {balance}");
+    let refused = c.execute(transfer(70), PATIENCE).await?.unwrap_err();
+    println!("anna pays 70 to bert again: {refused}");
+
+    // Without a farewell: what it had acknowledged is on its disk, and on that of another.
+    drop(c);
+    let balance = a.execute(transfer(20), PATIENCE).await??;
+    println!("anna pays 20 to bert while a replica is down, and has {balance}");
+
+    let c = reopen(dir.path(), &ports).await?;
+    let accounts = c.read(PATIENCE).await?;
+    println!("the replica is back, incarnation {}: {accounts:?}", c.status().incarnation);
+
+    for replica in [a, b, c] {
+        replica.shutdown().await?;
+    }
+    Ok(())
+}
+
+/// Opens the directory of a replica that is stopping, once it has stopped.
+async fn reopen(dir: &Path, ports: &[u16]) -> Result<Replica<Bank>, kvorum::node::Error> {
+    for _ in 0..100 {
+        match replica(dir, ports, 2).await {
+            Ok(replica) => return Ok(replica),
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+    replica(dir, ports, 2).await
+}
