@@ -4,9 +4,10 @@ use std::{env, error::Error, fs, path::Path, path::PathBuf, process::Command};
 
 use prost::Message;
 
-const PROTOS: [&str; 7] = [
+const PROTOS: [&str; 8] = [
     "etcd/api/etcdserverpb/rpc.proto",
     "kvorum/v1/atomic_commit.proto",
+    "kvorum/v1/bounds.proto",
     "kvorum/v1/broadcast.proto",
     "kvorum/v1/consensus.proto",
     "kvorum/v1/register.proto",

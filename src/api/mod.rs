@@ -12,6 +12,7 @@
 mod admission;
 mod atomic_commit;
 mod authority;
+mod bounds;
 mod broadcast;
 mod call;
 mod cluster;

@@ -8,6 +8,7 @@ use crate::proto::etcdserverpb::cluster_server::{self, ClusterServer};
 use crate::proto::etcdserverpb::kv_server::{self, KvServer};
 use crate::proto::etcdserverpb::maintenance_server::{self, MaintenanceServer};
 use crate::proto::kvorum::v1::atomic_commit_server::{self, AtomicCommitServer};
+use crate::proto::kvorum::v1::bounds_server::{self, BoundsServer};
 use crate::proto::kvorum::v1::broadcast_server::{self, BroadcastServer};
 use crate::proto::kvorum::v1::consensus_server::{self, ConsensusServer};
 use crate::proto::kvorum::v1::register_server::{self, RegisterServer};
@@ -20,7 +21,7 @@ use tonic_health::pb::health_server::{self, HealthServer};
 use tonic_reflection::server::Builder as Reflection;
 
 /// The services of the port, reflection aside.
-pub(super) const SERVED: [&str; 9] = [
+pub(super) const SERVED: [&str; 10] = [
     kv_server::SERVICE_NAME,
     cluster_server::SERVICE_NAME,
     maintenance_server::SERVICE_NAME,
@@ -29,6 +30,7 @@ pub(super) const SERVED: [&str; 9] = [
     consensus_server::SERVICE_NAME,
     atomic_commit_server::SERVICE_NAME,
     broadcast_server::SERVICE_NAME,
+    bounds_server::SERVICE_NAME,
     health_server::SERVICE_NAME,
 ];
 
@@ -53,6 +55,7 @@ pub fn routes<R: Replica>(replica: R, limits: Limits) -> Routes {
         .add_service(ConsensusServer::new(service.clone()).max_decoding_message_size(max))
         .add_service(AtomicCommitServer::new(service.clone()).max_decoding_message_size(max))
         .add_service(BroadcastServer::new(service.clone()).max_decoding_message_size(max))
+        .add_service(BoundsServer::new(service.clone()).max_decoding_message_size(max))
         .add_service(HealthServer::new(service).max_decoding_message_size(max))
         .add_service(v1)
         .add_service(v1alpha);

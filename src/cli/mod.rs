@@ -2,6 +2,7 @@
 //!
 //! To add one: a file with its arguments and a `run`, and a variant of `Command`.
 
+mod bounds;
 mod cluster;
 mod commit;
 mod compact;
@@ -82,6 +83,7 @@ enum Command {
     Decision(consensus::Decision),
     Register(register::Register),
     Commit(commit::Commit),
+    Bounds(bounds::Bounds),
     Workload(workload::Workload),
     Sim(sim::Sim),
     Verify(verify::Verify),
@@ -175,6 +177,7 @@ impl Cli {
             Command::Decision(command) => command.run(connection),
             Command::Register(command) => command.run(connection),
             Command::Commit(command) => command.run(connection),
+            Command::Bounds(command) => command.run(connection),
             Command::Workload(command) => command.run(connection),
             Command::Sim(command) => command.run(),
             Command::Verify(command) => command.run(),

@@ -83,6 +83,22 @@ pub(super) struct Serve {
     /// [default: 0]
     #[arg(long, value_name = "N")]
     auto_compaction_retention: Option<String>,
+    /// How many deliveries of topics to keep for readers; twice as many where a subscriber lags
+    /// [default: 16384]
+    #[arg(long, value_name = "N")]
+    topic_retention_messages: Option<String>,
+    /// How many bytes of them [default: 33554432]
+    #[arg(long, value_name = "BYTES")]
+    topic_retention_bytes: Option<String>,
+    /// The most topics of which deliveries are kept [default: 1024]
+    #[arg(long, value_name = "N")]
+    max_topics: Option<String>,
+    /// The most subscribers with acknowledged redelivery [default: 256]
+    #[arg(long, value_name = "N")]
+    max_subscribers: Option<String>,
+    /// The most registers [default: 4096]
+    #[arg(long, value_name = "N")]
+    max_registers: Option<String>,
     /// How much to say on standard error
     #[arg(long, value_name = "LEVEL", default_value = "info",
           value_parser = ["trace", "debug", "info", "warn", "error", "panic", "fatal"])]
@@ -168,6 +184,11 @@ impl Serve {
             (setting::QUOTA, self.quota_backend_bytes),
             (setting::COMPACTION_MODE, self.auto_compaction_mode),
             (setting::COMPACTION_RETENTION, self.auto_compaction_retention),
+            (setting::DELIVERIES, self.topic_retention_messages),
+            (setting::DELIVERY_BYTES, self.topic_retention_bytes),
+            (setting::TOPICS, self.max_topics),
+            (setting::SUBSCRIBERS, self.max_subscribers),
+            (setting::REGISTERS, self.max_registers),
         ];
         let defaults = Node::builder(dir)
             .set_default(setting::LISTEN_CLIENT, "http://127.0.0.1:2379")

@@ -79,6 +79,8 @@ pub use self::{
 };
 use self::{channel::Channel, pool::Pool, session::Slot, topic::SharedPublisher};
 use crate::proto::etcdserverpb::{CompactionRequest, MemberListRequest, StatusRequest};
+pub use crate::proto::kvorum::v1::BoundSet;
+use crate::proto::kvorum::v1::GetBoundsRequest;
 
 /// A connection to a cluster, or to a node in this program. Cheap to clone; clones share
 /// connections and session.
@@ -220,6 +222,26 @@ impl Client {
     /// The atomic register of this name: 1 to 100 bytes. It comes into being when it is first written.
     pub fn register(&self, name: impl Into<String>) -> Register {
         Register::new(self.clone(), name.into())
+    }
+
+    /// The bounds of what is replicated beside the store: of consensus, transactions and
+    /// total-order topics.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// If no replica answers in time.
+    pub async fn bounds(&self) -> Result<BoundSet, Error> {
+        self.read(GetBoundsRequest {}).await
+    }
+
+    /// Changes the bounds that are set, and leaves the others. Returns all of them. Safe to repeat.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for a bound of nothing, or of more than a replica can keep: nothing was
+    /// changed. [`Error::Unsettled`] where no answer came in time.
+    pub async fn set_bounds(&self, bounds: BoundSet) -> Result<BoundSet, Error> {
+        self.settle(bounds).await
     }
 
     /// An instance of consensus, by its name: 1 to 256 bytes.

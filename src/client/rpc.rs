@@ -12,12 +12,12 @@ use crate::proto::{
     },
     kvorum::v1::{
         AcknowledgeOutcomeReply, AcknowledgeOutcomeRequest, AcknowledgeReply, AcknowledgeRequest,
-        BeginRequest, CloseReply, CloseRequest, DecisionReply, DecisionRequest, LookRequest,
-        OpenPublisherReply, OpenPublisherRequest, OpenReply, OpenRequest, OutcomesRequest, ProposeReply,
-        ProposeRequest, PublishReply, PublishRequest, ReadReply, ReadRequest, ReceiveRequest, SubscribeReply,
-        SubscribeRequest, Transaction, UnacknowledgedReply, UnsubscribeReply, UnsubscribeRequest,
-        VoteRequest, WriteReply, WriteRequest, atomic_commit_client::AtomicCommitClient,
-        broadcast_client::BroadcastClient, consensus_client::ConsensusClient,
+        BeginRequest, BoundSet, CloseReply, CloseRequest, DecisionReply, DecisionRequest, GetBoundsRequest,
+        LookRequest, OpenPublisherReply, OpenPublisherRequest, OpenReply, OpenRequest, OutcomesRequest,
+        ProposeReply, ProposeRequest, PublishReply, PublishRequest, ReadReply, ReadRequest, ReceiveRequest,
+        SubscribeReply, SubscribeRequest, Transaction, UnacknowledgedReply, UnsubscribeReply,
+        UnsubscribeRequest, VoteRequest, WriteReply, WriteRequest, atomic_commit_client::AtomicCommitClient,
+        bounds_client::BoundsClient, broadcast_client::BroadcastClient, consensus_client::ConsensusClient,
         register_client::RegisterClient, sessions_client::SessionsClient,
     },
 };
@@ -60,6 +60,8 @@ rpc! {
     AtomicCommitClient::look(LookRequest) -> Transaction;
     AtomicCommitClient::unacknowledged(OutcomesRequest) -> UnacknowledgedReply;
     AtomicCommitClient::acknowledge(AcknowledgeOutcomeRequest) -> AcknowledgeOutcomeReply;
+    BoundsClient::get_bounds(GetBoundsRequest) -> BoundSet;
+    BoundsClient::set_bounds(BoundSet) -> BoundSet;
     BroadcastClient::publish(PublishRequest) -> PublishReply;
     BroadcastClient::open_publisher(OpenPublisherRequest) -> OpenPublisherReply;
     BroadcastClient::acknowledge(AcknowledgeRequest) -> AcknowledgeReply;

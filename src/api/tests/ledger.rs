@@ -3,7 +3,7 @@
 use super::*;
 use crate::Client;
 use crate::atomic_commit::Reason as Why;
-use crate::client::{Error, Fate, Outcome, Reason, Vote};
+use crate::client::{BoundSet, Error, Fate, Outcome, Reason, Vote};
 use crate::ledger::Command;
 use std::time::Duration;
 
@@ -180,4 +180,20 @@ async fn a_replica_that_stops_ends_its_streams() {
     fake.execute_ledger(Command::OpenPublisher).unwrap();
     let error = waiting.await.unwrap().unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn bounds_are_read_and_changed_one_by_one_and_what_cannot_be_changes_nothing() {
+    let client = client(&Fake::default());
+    let before = client.bounds().await.unwrap();
+    assert_eq!(before.instances, Some(crate::kernel::ReplicatedBounds::MOST.instances));
+    let asked = BoundSet { instances: Some(1), ..BoundSet::default() };
+    let now = client.set_bounds(asked).await.unwrap();
+    assert_eq!(now, BoundSet { instances: Some(1), ..before });
+    client.consensus("a").propose("1").await.unwrap();
+    let full = client.consensus("b").propose("1").await;
+    refuses(full, Code::ResourceExhausted, "raise the bound");
+    let none = BoundSet { instances: Some(2), topics: Some(0), ..BoundSet::default() };
+    refuses(client.set_bounds(none).await, Code::InvalidArgument, "topics must be between 1 and 256");
+    assert_eq!(client.bounds().await.unwrap(), now);
 }

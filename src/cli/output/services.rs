@@ -1,5 +1,6 @@
 //! What the commands of the abstractions print: for people, or as one line of JSON per reply.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write, stdout};
 
 use serde::Serialize;
@@ -9,7 +10,9 @@ use super::{
     json::{self, base64},
     simple,
 };
-use crate::client::{Delivery, Outcome, Published, Reason, Stamp, TransactionStatus, Vote, Written};
+use crate::client::{
+    BoundSet, Delivery, Outcome, Published, Reason, Stamp, TransactionStatus, Vote, Written,
+};
 
 impl Printer {
     /// Before a command runs whose reply has two formats only.
@@ -39,6 +42,27 @@ impl Printer {
 
     pub(in crate::cli) fn decision(&self, decision: &[u8]) -> Result<(), Failure> {
         self.say(&Decision { decision: Base64(decision) }, |out| simple::line(out, decision, self.hex))
+    }
+
+    /// Bounds, a line each.
+    pub(in crate::cli) fn bounds(&self, bounds: &BoundSet) -> Result<(), Failure> {
+        let bounds = [
+            ("instances", bounds.instances),
+            ("decision-bytes", bounds.decision_bytes),
+            ("decisions-bytes", bounds.decisions_bytes),
+            ("transactions", bounds.transactions),
+            ("participants", bounds.participants),
+            ("finished", bounds.finished),
+            ("topics", bounds.topics),
+            ("topic-entries", bounds.topic_entries),
+            ("topic-bytes", bounds.topic_bytes),
+            ("publication-bytes", bounds.publication_bytes),
+            ("publishers", bounds.publishers),
+        ];
+        let json: BTreeMap<&str, u64> = bounds.iter().filter_map(|(name, n)| Some((*name, (*n)?))).collect();
+        self.say(&json, |out| {
+            bounds.iter().try_for_each(|(name, n)| writeln!(out, "{name:<18} {}", n.unwrap_or_default()))
+        })
     }
 
     /// A transaction, a line for each participant after its own.
