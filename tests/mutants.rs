@@ -29,10 +29,12 @@ fn trial(mutant: Mutant) -> Option<Trial> {
     use Profile::{All, Disk};
     use Property as P;
     let (by, profile, steps, seeds) = match mutant {
+        Mutant::IncarnationKept => (P::Incarnations, All, STEPS, 10),
         Mutant::ResumeBallot => (P::ElectedBallots, All, STEPS, 20),
         Mutant::StoreAdoptionApart => (P::ChosenStays, All, STEPS, 40),
         // Told of an old end of the log, a recovered process shows less than before its crash.
         Mutant::SyncWithoutSession => (P::ClientHistory, All, STEPS, 300),
+        Mutant::SyncFromTheEnd => (P::OneValue, All, STEPS, 100),
         Mutant::SyncShortens => (P::Promises, All, STEPS, 40),
         Mutant::PromiseIgnoresQueue => (P::ChosenStays, All, STEPS, 300),
         Mutant::ReadIndexEarly => (P::ClientHistory, All, STEPS, 300),
@@ -40,9 +42,13 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         Mutant::LeaderCountsEarly => (P::DurableMajority, All, STEPS, 20),
         Mutant::ExposeBeforeSync => (P::Exposure, All, STEPS, 10),
         Mutant::LyingSync => (P::Exposure, All, STEPS, 10),
+        Mutant::DecideUnaccepted => (P::PrefixAgreement, All, STEPS, 300),
+        Mutant::DecideUnsaid => (P::Progress, All, FEW, 20),
         Mutant::ReadAtOnce => (P::ClientHistory, All, STEPS, 100),
         Mutant::ServeAtOnce => (P::ClientHistory, All, STEPS, 20),
         Mutant::ForwardUnfiltered => (P::AtMostOnce, All, STEPS, 40),
+        Mutant::UnwantedSkipped => (P::StateAgreement, All, STEPS, 40),
+        Mutant::FilterForgotten => (P::AtMostOnce, All, STEPS, 200),
         Mutant::EvictedSessionExecutes => (P::AtMostOnce, All, STEPS, 40),
         Mutant::FormAfterOneExchange => (P::Learners, All, FEW, 100),
         Mutant::WipedVotes => (P::Learners, Disk, STEPS, 40),
@@ -76,6 +82,7 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         Mutant::FifoGaps => (P::FifoDelivery, All, STEPS, 40),
         Mutant::CausalContextIgnored => (P::CausalDelivery, All, STEPS, 40),
         Mutant::HintRestartsAtTheEnd => (P::CompleteHint, All, STEPS, 20),
+        Mutant::PositionsByName => (P::StablePositions, All, STEPS, 20),
         Mutant::TrimmedUnacknowledged => (P::KeptForCursor, All, STEPS, 20),
         Mutant::RedeliveredAfterStop => (P::Stop, All, STEPS, 20),
         Mutant::WindowIgnored => (P::BoundedPending, All, STEPS, 20),
@@ -129,16 +136,6 @@ struct Row {
     mutant: String,
     seeds: String,
 }
-
-/// Properties whose monitor no mutant has tried yet: holes in the table, and no more may come.
-const UNTRIED: [Property; 6] = [
-    Property::Incarnations,
-    Property::OneValue,
-    Property::PrefixAgreement,
-    Property::StateAgreement,
-    Property::Progress,
-    Property::StablePositions,
-];
 
 /// Properties that have no mutant, and the test that tries each.
 fn tested(property: Property) -> Option<&'static str> {
@@ -215,7 +212,7 @@ fn each_mutant_is_found_by_the_monitor_of_its_sentence_and_nothing_without_one()
     let by_chance = small.iter().filter(|(_, trial, _)| trial.seeds > 0);
     missed.extend(by_chance.filter(|(_, _, n)| n.is_none()).map(|(_, trial, _)| trial.mutant));
     assert!(missed.is_empty(), "within their seeds these were not found: {missed:?}");
-    assert_eq!(untried, UNTRIED, "no mutant violates these, and no test is named");
+    assert!(untried.is_empty(), "no mutant violates these, and no test is named: {untried:?}");
 
     for (module, _, last) in small {
         for seed in 0..=last.unwrap_or_default() {

@@ -139,6 +139,12 @@ impl Deliveries {
         if deliveries.config.mutants.on(Mutant::HintRestartsAtTheEnd) {
             deliveries.news.clear();
         }
+        if deliveries.config.mutants.on(Mutant::PositionsByName) {
+            deliveries.news.sort_by_key(|record| match record {
+                Record::Delivery(delivery) => (delivery.id.origin, delivery.id.seq),
+                Record::Gap { origin, from, .. } => (*origin, *from),
+            });
+        }
         Ok(deliveries)
     }
 

@@ -129,6 +129,8 @@ impl Leader {
         let log = acceptor.log();
         let from = if promise.acc == self.n {
             promise.len
+        } else if self.config.mutants.on(Mutant::SyncFromTheEnd) {
+            promise.len
         } else if promise.acc == self.adopted_acc {
             // A promiser that learned decided entries may hold more of them than were adopted.
             promise.len.min(self.adopted_len).max(promise.decided)
@@ -234,7 +236,7 @@ impl Leader {
         }
         lengths.sort_unstable_by(|a, b| b.cmp(a));
         let chosen = lengths[self.config.majority() - 1];
-        if acceptor.decide(chosen) {
+        if acceptor.decide(chosen) && !self.config.mutants.on(Mutant::DecideUnsaid) {
             let message = Paxos::Decide { n: self.n, decided: acceptor.decided() };
             let synced = self.followers.iter().filter(|(_, f)| f.synced).map(|(p, _)| *p);
             turn.send_all(synced.collect::<Vec<_>>(), &message);
@@ -255,7 +257,7 @@ impl Leader {
             } else if f.matched < acceptor.log().len() {
                 f.next = f.matched;
                 stalled = true;
-            } else {
+            } else if !self.config.mutants.on(Mutant::DecideUnsaid) {
                 turn.send(*p, &Paxos::Decide { n: self.n, decided: acceptor.decided() });
             }
         }

@@ -368,7 +368,8 @@ impl SequencePaxos {
                 }
             }
             Paxos::Decide { n, decided } => {
-                if n == self.acceptor.acc() && n.process == from && matches!(self.role, Role::Follower) {
+                let accepted = n == self.acceptor.acc() || self.config.mutants.on(Mutant::DecideUnaccepted);
+                if accepted && n.process == from && matches!(self.role, Role::Follower) {
                     self.acceptor.decide(decided);
                 }
             }

@@ -24,9 +24,11 @@ macro_rules! mutants {
 }
 
 mutants! {
+    IncarnationKept: "a recovered process goes on in its last incarnation",
     ResumeBallot: "a recovered leader resumes its ballot",
     StoreAdoptionApart: "accRnd and log are stored apart",
     SyncWithoutSession: "AcceptSync is taken without its session",
+    SyncFromTheEnd: "an AcceptSync goes on at the end of a log, whatever the ballot of that log",
     SyncShortens: "an AcceptSync of its own ballot shortens a log",
     PromiseIgnoresQueue: "a promise ignores the entries queued before it",
     ReadIndexEarly: "a read index is captured before everything adopted is decided",
@@ -34,9 +36,13 @@ mutants! {
     LeaderCountsEarly: "the leader counts itself before its own sync",
     ExposeBeforeSync: "acknowledgements leave before the sync",
     LyingSync: "the disk's sync lies",
+    DecideUnaccepted: "what is decided is believed before the log of its ballot is accepted",
+    DecideUnsaid: "what is decided is told with the next proposal only",
     ReadAtOnce: "a leader answers reads without confirming that it leads",
     ServeAtOnce: "a recovered process serves at once",
     ForwardUnfiltered: "forwarded commands are executed without the filter",
+    UnwantedSkipped: "a process does not execute a command of its own that nobody waits for any more",
+    FilterForgotten: "a recovered process does not know which commands were executed",
     EvictedSessionExecutes: "an evicted session executes again",
     FormAfterOneExchange: "members form after one exchange",
     WipedVotes: "a wiped replica votes",
@@ -77,6 +83,7 @@ mutants! {
     CausalContextIgnored: "causal order ignores the context of a message",
     CursorStoredApart: "a cursor is stored apart from the effect",
     HintRestartsAtTheEnd: "the first hint after a recovery leaves out what was there before",
+    PositionsByName: "a recovered process tells its deliveries in the order of their names",
     TrimmedUnacknowledged: "the delivery log is trimmed though a subscriber has not acknowledged it",
     RedeliveredAfterStop: "an acknowledged delivery is delivered again after a recovery",
     NotRedelivered: "a delivery that is not acknowledged is delivered once only",

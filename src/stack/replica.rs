@@ -79,7 +79,9 @@ impl<M: StateMachine> Stack<M> {
         up: Out<'_, M>,
     ) -> Result<Self, StartError> {
         let mut inc = Logged::recover("log/inc", &stored, 0)?.vote();
-        inc.set(*inc + 1, turn);
+        if *inc == 0 || !config.mutants.on(Mutant::IncarnationKept) {
+            inc.set(*inc + 1, turn);
+        }
         let last = CheckpointMeta::recover(&stored)?;
         let mut loader = match &last {
             None => M::empty_loader(),
@@ -93,7 +95,10 @@ impl<M: StateMachine> Stack<M> {
         }
         let mut machine = M::load(loader).ok_or(StartError::Checkpoint)?;
         machine.sabotage(config.mutants);
-        let (filter, applied) = last.as_ref().map(|m| (m.filter.clone(), m.applied)).unwrap_or_default();
+        let (mut filter, applied) = last.as_ref().map(|m| (m.filter.clone(), m.applied)).unwrap_or_default();
+        if config.mutants.on(Mutant::FilterForgotten) {
+            filter = Filter::default();
+        }
         let members = Members::start(config.clone(), *inc, &stored, turn)?;
         let mut paxos = SequencePaxos::start(config.clone(), *inc, &stored, applied)?;
         paxos.boot(turn);
@@ -397,10 +402,13 @@ impl<M: StateMachine> Stack<M> {
             if !self.filter.admit(origin, inc, seq, low, self.config.mutants) {
                 continue;
             }
-            let reply = self.machine.apply(index, entry.command.clone());
-            if let Some(request) = self.total_order.executed(&entry) {
-                replies.push((request, reply));
+            let request = self.total_order.executed(&entry);
+            let unwanted = (origin, inc) == (self.config.me, *self.inc) && request.is_none();
+            if unwanted && self.config.mutants.on(Mutant::UnwantedSkipped) {
+                continue;
             }
+            let reply = self.machine.apply(index, entry.command.clone());
+            replies.extend(request.map(|request| (request, reply)));
         }
         replies
     }
