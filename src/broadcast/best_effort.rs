@@ -9,7 +9,8 @@
 //! appended to the delivery log in the same turn.
 //!
 //! Properties of the logged one:
-//! * *validity*: what was confirmed at a correct process is delivered at every correct process;
+//! * *validity*: what was confirmed at a correct process is delivered at every correct process, unless
+//!   that was silent for so long that the outbox filled: then its oldest messages are given up;
 //! * *no duplication*: no message is delivered twice, in any life of a process;
 //! * *no creation*: what is delivered was broadcast.
 //!
@@ -81,6 +82,7 @@ impl LoggedBestEffort {
     /// # Errors
     /// At once, and nothing has changed.
     pub fn broadcast(&mut self, message: &Bytes, turn: &mut Turn) -> Result<Mark, Refused> {
+        self.links.give_up(message, turn);
         self.links.send(self.members, message, turn)
     }
 
@@ -149,6 +151,34 @@ mod tests {
         [0, 1].into_iter().for_each(|p| system.recover(p));
         system.rounds(4);
         (0..3).for_each(|p| assert_eq!(system.delivered(p), ["a", "b"]));
+    }
+
+    #[test]
+    fn who_is_silent_for_long_holds_nobody_up_and_goes_on_with_what_is_left() {
+        let bounds = Bounds { outbox_entries: 3, link_window: 1, ..Bounds::default() };
+        let mut system = System::<LoggedBestEffort>::new(3, bounds);
+        system.crash(2);
+        for message in ["a", "b", "c"] {
+            broadcast(&mut system, message);
+        }
+        system.rounds(4);
+        let refused = system.at(0, |b, turn| b.broadcast(&Bytes::from_static(b"d"), turn));
+        assert_eq!(
+            refused,
+            Err(Refused::Full { entries: 3, waits_for: ProcessId(2) }),
+            "it may come back soon"
+        );
+        system.rounds(1000);
+        for message in ["d", "e", "f", "g"] {
+            broadcast(&mut system, message);
+            system.rounds(4);
+        }
+        assert_eq!(system.delivered(1), ["a", "b", "c", "d", "e", "f", "g"]);
+        system.recover(2);
+        system.rounds(40);
+        // The first was on its way.
+        assert_eq!(system.delivered(2), ["a", "e", "f", "g"]);
+        assert!(system.at(0, |b, _| b.links.is_empty()));
     }
 
     #[test]

@@ -31,12 +31,14 @@
 //!
 //! **Bounds**: `bounds.outbox_entries` and `bounds.outbox_bytes` in the outbox, for all peers
 //! together; past them the caller is told which process holds it up. Of these,
-//! `bounds.link_window` per peer are on their way.
+//! `bounds.link_window` per peer are on their way. A caller whose guarantee allows it may [give
+//! up](LoggedPerfect::give_up) the oldest messages to a peer that has been silent for long.
 
 use super::fifo::{Fifo, Heard};
 use super::message::{Channel, LinkMessage};
 use crate::kernel::{
-    Config, Incarnation, LogId, Logged, LoggedLog, Mutant, ProcessId, ProcessSet, Stored, Turn, Undecodable,
+    Config, Incarnation, LogId, Logged, LoggedLog, Mutant, ProcessId, ProcessSet, Stored, Ticks, Turn,
+    Undecodable,
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -87,13 +89,19 @@ pub enum Refused {
     Forgot,
 }
 
+/// A peer that has something on its way, and takes nothing for so many election timeouts, is silent.
+const SILENT: Ticks = 10;
+
 /// How far a peer is.
 ///
-/// Invariant: of the entries below `next`, it has all but `window`, which are on their way.
+/// Invariant: of the entries below `next`, it has all but `window`, which are on their way, and those
+/// that were given up.
 #[derive(Clone, Debug)]
 struct Progress {
     next: u64,
     window: VecDeque<u64>,
+    /// Something is on its way, and nothing was taken for so long.
+    idle: Ticks,
 }
 
 impl Progress {
@@ -135,7 +143,7 @@ impl LoggedPerfect {
         };
         Ok(Self {
             fifo: Fifo::start(config.clone(), inc, Channel::LOGGED),
-            progress: vec![Progress { next, window: VecDeque::new() }; config.processes],
+            progress: vec![Progress { next, window: VecDeque::new(), idle: 0 }; config.processes],
             remembers: false,
             config,
             inc,
@@ -172,9 +180,7 @@ impl LoggedPerfect {
         if message.len() > bounds.frame_bytes {
             return Err(Refused::TooLarge { limit: bounds.frame_bytes });
         }
-        let full = self.len() >= bounds.outbox_entries as u64
-            || self.outbox.bytes() + message.len() > bounds.outbox_bytes && !self.is_empty();
-        if full {
+        if self.is_full_for(message) {
             return Err(Refused::Full { entries: self.len(), waits_for: self.furthest_behind() });
         }
         let mark = Mark { inc: self.inc, index: self.outbox.len() };
@@ -183,11 +189,33 @@ impl LoggedPerfect {
         Ok(mark)
     }
 
+    fn is_full_for(&self, message: &Bytes) -> bool {
+        let bounds = &self.config.bounds;
+        self.len() >= bounds.outbox_entries as u64
+            || self.outbox.bytes() + message.len() > bounds.outbox_bytes && !self.is_empty()
+    }
+
+    /// Makes room for a message, by giving up the oldest ones where all who lack them are silent: they
+    /// are lost to those, unless they are on their way. Whoever takes something is waited for.
+    pub fn give_up(&mut self, message: &Bytes, turn: &mut Turn) {
+        let silent = SILENT * self.config.timing.election;
+        while self.is_full_for(message) {
+            let oldest = self.outbox.first();
+            let mut lacking = self.progress.iter().filter(|p| p.lacks() <= oldest);
+            if !lacking.all(|p| p.idle >= silent) {
+                return;
+            }
+            self.outbox.trim(oldest + 1, turn);
+        }
+    }
+
     /// The other end of a link says something: what it delivers, to be stored in this turn.
     pub fn upon(&mut self, from: ProcessId, message: LinkMessage, turn: &mut Turn) -> Vec<Delivered> {
         let Heard { delivered, taken } = self.fifo.upon(from, message, turn);
         if taken > 0 {
-            self.progress[from.index()].window.drain(..taken);
+            let progress = &mut self.progress[from.index()];
+            progress.window.drain(..taken);
+            progress.idle = 0;
             self.dispatch(turn);
         }
         self.deliver(from, delivered, turn)
@@ -210,6 +238,9 @@ impl LoggedPerfect {
             return;
         }
         self.dispatch(turn);
+        for progress in &mut self.progress {
+            progress.idle = if progress.window.is_empty() { 0 } else { progress.idle.saturating_add(1) };
+        }
         self.fifo.tick(turn);
         let lacks = self.progress.iter().map(Progress::lacks);
         let before = match self.config.mutants.on(Mutant::OneReceiverSuffices) {
@@ -222,7 +253,7 @@ impl LoggedPerfect {
     /// Hands entries of the outbox to the links of their receivers, as far as their windows go.
     fn dispatch(&mut self, turn: &mut Turn) {
         for to in self.config.members() {
-            let Progress { next, window } = &mut self.progress[to.index()];
+            let Progress { next, window, .. } = &mut self.progress[to.index()];
             *next = (*next).max(self.outbox.first());
             while self.fifo.room(to) > 0
                 && let Some(entry) = self.outbox.get(*next)
