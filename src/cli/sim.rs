@@ -171,7 +171,7 @@ impl Sim {
         match execution.violation() {
             None => Ok(output::line(format_args!("seed {seed}: every property held, {}", execution.size()))?),
             Some(violation) => {
-                show(&execution, &violation)?;
+                show(&execution, &violation, options)?;
                 Err(Failure::Other(format!("seed {seed} violated a property")))
             }
         }
@@ -216,13 +216,32 @@ fn quietly<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
-fn show(execution: &Execution, violation: &Violation) -> Result<(), Failure> {
+fn show(execution: &Execution, violation: &Violation, options: &Options) -> Result<(), Failure> {
     output::line(format_args!("{violation}"))?;
     if let Some(from) = execution.shrunk_from() {
         output::line(format_args!("  shrunk from {from} to {}", execution.size()))?;
     }
-    output::line(format_args!("  see it again: kvorum sim --seed {}\n", violation.seed))?;
+    output::line(format_args!("  see it again: {}\n", again(violation.seed, options)))?;
     Ok(())
+}
+
+/// The command that runs a seed as it was run.
+fn again(seed: u64, options: &Options) -> String {
+    let default = Options::default();
+    let mut command = format!("kvorum sim --seed {seed}");
+    if options.profile != default.profile {
+        command += &format!(" --profile {}", options.profile);
+    }
+    if options.steps != default.steps {
+        command += &format!(" --steps {}", options.steps);
+    }
+    if options.processes != default.processes {
+        command += &format!(" --processes {}", options.processes);
+    }
+    if let Some(mutant) = options.mutants.which() {
+        command += &format!(" --mutant {mutant:?}");
+    }
+    command
 }
 
 impl Sim {
@@ -254,7 +273,9 @@ impl Sim {
                         next.store(seeds.end, Ordering::Relaxed);
                     }
                     let execution = self.shrunk(Execution::record(outcome.seed, options));
-                    execution.violation().map_or(Ok(()), |violation| show(&execution, &violation))?;
+                    execution
+                        .violation()
+                        .map_or(Ok(()), |violation| show(&execution, &violation, options))?;
                 }
                 done.push(outcome);
                 line.show(|| format!("{} of {} seeds ", done.len(), seeds.end - seeds.start));
@@ -295,6 +316,13 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_to_be_seen_again_is_run_as_it_was() {
+        assert_eq!(again(7, &Options::default()), "kvorum sim --seed 7");
+        let options = Options { profile: Profile::Disk, steps: 9, processes: 5, ..Options::default() };
+        assert_eq!(again(7, &options), "kvorum sim --seed 7 --profile disk --steps 9 --processes 5");
+    }
 
     #[test]
     fn a_range_of_seeds_is_read() {
