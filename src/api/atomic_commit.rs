@@ -26,6 +26,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 impl<R: Replica> AtomicCommit for Service<R> {
     async fn begin(&self, request: Request<BeginRequest>) -> Result<Response<Transaction>, Status> {
         let call = self.call(&request)?;
+        self.has_room()?;
         let BeginRequest { transaction, participants, timeout_millis } = request.into_inner();
         if timeout_millis == 0 {
             return Err(Status::invalid_argument("kvorum: a transaction needs a timeout of 1 ms or more"));

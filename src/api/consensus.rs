@@ -17,6 +17,7 @@ impl<R: Replica> Consensus for Service<R> {
         if let Some(decision) = self.replica().ledger().and_then(|view| view.decision(&instance)) {
             return reply(ProposeReply { decision });
         }
+        self.has_room()?;
         match self.ledger(Command::Propose { instance, value }, call).await? {
             Done::Decided(decision) => reply(ProposeReply { decision }),
             other => Err(unexpected(other)),

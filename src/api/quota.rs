@@ -41,6 +41,15 @@ impl<R: Replica> Service<R> {
         }
         Err(status::of_kv(Error::NoSpace))
     }
+
+    /// Refuses what adds to what is kept beside the store, while the space alarm is on.
+    pub(super) fn has_room(&self) -> Result<(), Status> {
+        let nospace = i32::from(AlarmType::Nospace);
+        match self.replica().view() {
+            Some(view) if view.alarms().any(|on| on.alarm == nospace) => Err(status::of_kv(Error::NoSpace)),
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 fn cost(r: &PutRequest) -> u64 {

@@ -19,6 +19,7 @@ impl<R: Replica> Register for Service<R> {
 
     async fn write(&self, request: Request<WriteRequest>) -> Result<Response<WriteReply>, Status> {
         let call = self.call(&request)?;
+        self.has_room()?;
         let WriteRequest { name, value } = request.into_inner();
         let written = self.register(&name, Ask::Write(value), call).await?;
         reply(WriteReply { stamp: written.map(|cell| self.stamp(cell.tag)) })

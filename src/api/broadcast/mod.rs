@@ -44,6 +44,7 @@ type Replies = mpsc::Sender<Result<SubscribeReply, Status>>;
 impl<R: Replica> Broadcast for Service<R> {
     async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<PublishReply>, Status> {
         let call = self.call(&request)?;
+        self.has_room()?;
         let PublishRequest { topic, payload, contexts, publisher, sequence } = request.into_inner();
         reply(match Topic::read(topic)? {
             Topic::Total(topic) => self.publish_total(topic, payload, publisher, sequence, call).await?,

@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::Client;
-use crate::client::Op;
+use crate::client::{Guarantee, Op};
 use crate::proto::etcdserverpb::response_op::Response as Nested;
 use crate::proto::etcdserverpb::{CompactionRequest, DeleteRangeRequest, TxnRequest};
 use crate::stack::Refusal;
 use proptest::prelude::*;
+use std::time::Duration;
 
 fn txn(success: impl IntoIterator<Item = Request>) -> TxnRequest {
     TxnRequest { success: success.into_iter().map(op).collect(), ..Default::default() }
@@ -244,6 +245,19 @@ async fn the_quota_raises_the_alarm_until_it_is_disarmed() {
     refused(kv.txn(big).await, Code::ResourceExhausted, full);
     refused(kv.put(put("b", "small")).await, Code::ResourceExhausted, full);
     kv.range(get("a")).await.unwrap();
+    // Nor does what is kept beside the store grow.
+    let client = Client::over(routes(fake.clone(), limits));
+    let (space, minute) = ("database space exceeded", Duration::from_secs(60));
+    for error in [
+        client.register("r").write("1").await.unwrap_err(),
+        client.consensus("i").propose("1").await.unwrap_err(),
+        client.transaction("t").begin(["p"], minute).await.unwrap_err(),
+        client.topic("t", Guarantee::Total).publish("1").await.unwrap_err(),
+        client.topic("t", Guarantee::Fifo).publish("1").await.unwrap_err(),
+    ] {
+        assert!(error.to_string().contains(space), "{error}");
+    }
+    assert_eq!(client.register("r").read().await.unwrap(), None);
     let mut maintenance = MaintenanceClient::new(routes(fake.clone(), limits));
     let status = maintenance.status(StatusRequest {}).await.unwrap().into_inner();
     assert_eq!(status.errors, ["memberID:100 alarm:NOSPACE"]);
