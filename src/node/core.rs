@@ -81,9 +81,12 @@ pub(super) fn spawn<M: Machine, D: Disk + 'static>(
 ) -> io::Result<()> {
     let (commits, todo) = mpsc::sync_channel(1);
     let journal_shared = shared.clone();
-    thread::Builder::new()
-        .name("kvorum-journal".into())
-        .spawn(move || run_journal(todo, disk, close, &journal_shared))?;
+    // From now on, and not from when the thread gets to run: a stop may come before that.
+    let ended = shared.journal_runs();
+    thread::Builder::new().name("kvorum-journal".into()).spawn(move || {
+        run_journal(todo, disk, close, &journal_shared);
+        drop(ended);
+    })?;
     let runtime = tokio::runtime::Handle::current();
     thread::Builder::new().name("kvorum-core".into()).spawn(move || {
         let Booted { stack, journal, releases } = booted;
@@ -115,7 +118,6 @@ fn run_journal<M: Machine, D: Disk>(
     close: fn(D) -> Result<(), DiskError>,
     shared: &Shared<M>,
 ) {
-    let ended = shared.journal_runs();
     while let Ok(commit) = todo.recv() {
         let outcome = commit.run(&mut disk);
         let failed = outcome.is_err();
@@ -132,7 +134,6 @@ fn run_journal<M: Machine, D: Disk>(
     if let Err(error) = close(disk) {
         tracing::warn!(%error, "the store was not closed cleanly");
     }
-    drop(ended);
 }
 
 struct Waiter<R> {
