@@ -203,11 +203,10 @@ impl Load for Loader {
     }
 }
 
-/// Three ports that are free.
-fn ports() -> Result<Vec<u16>, std::io::Error> {
-    let sockets: Vec<TcpListener> =
-        (0..3).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
-    sockets.iter().map(|socket| Ok(socket.local_addr()?.port())).collect()
+/// Three ports that nobody listens on.
+fn ports() -> Vec<u16> {
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    (23_790..).filter(is_free).take(3).collect()
 }
 
 async fn replica(dir: &Path, ports: &[u16], which: usize) -> Result<Replica<Bank>, kvorum::node::Error> {
@@ -220,7 +219,7 @@ async fn replica(dir: &Path, ports: &[u16], which: usize) -> Result<Replica<Bank
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dir = tempfile::tempdir()?;
-    let ports = ports()?;
+    let ports = ports();
     let a = replica(dir.path(), &ports, 0).await?;
     let b = replica(dir.path(), &ports, 1).await?;
     let c = replica(dir.path(), &ports, 2).await?;

@@ -4,10 +4,12 @@
 //! With `ETCD_ENDPOINTS` set, the transcript is held against the (empty) etcd that listens there.
 #![cfg(feature = "cli")]
 
+#[path = "support/ports.rs"]
+mod ports;
+
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use tempfile::TempDir;
@@ -50,11 +52,9 @@ fn serve(dir: &Path, name: &str, flags: &[&str]) -> Replica {
 
 /// Three replicas, one cluster.
 fn cluster(dir: &Path) -> Vec<Replica> {
-    let free: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let member = |(i, port): (usize, &TcpListener)| format!("n{i}=http://{}", port.local_addr().unwrap());
-    let members: Vec<String> = free.iter().enumerate().map(member).collect();
+    let member = |(i, port): (usize, &u16)| format!("n{i}=http://127.0.0.1:{port}");
+    let members: Vec<String> = ports::free(3).iter().enumerate().map(member).collect();
     let founding = format!("--initial-cluster={}", members.join(","));
-    drop(free);
     (0..3).map(|i| serve(dir, &format!("n{i}"), &[&founding])).collect()
 }
 

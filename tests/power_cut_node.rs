@@ -1,7 +1,7 @@
 //! Power cuts under whole replicas: a lone one at 200 points of a run, and three at once. Clients
 //! write over the network; at each cut the disk forgets what was not synced, page by page at
 //! random. Nothing acknowledged is lost, and every replica opens. Needs root and `/dev/fuse`;
-//! elsewhere the tests say that they were skipped.
+//! elsewhere the tests say that they were skipped. `KVORUM_CUTS` asks for more cuts of all three.
 
 mod support;
 
@@ -205,10 +205,7 @@ fn a_lone_replica_loses_nothing_acknowledged_at_200_power_cuts() {
 #[test]
 fn a_cluster_loses_nothing_acknowledged_when_all_lose_power_at_once() {
     let logs = tempfile::tempdir().unwrap();
-    let ports: Vec<u16> = {
-        let held: Vec<_> = (0..6).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        held.iter().map(|l| l.local_addr().unwrap().port()).collect()
-    };
+    let ports = support::ports::free(6);
     let url = |i: usize| format!("http://127.0.0.1:{}", ports[i]);
     let cluster: Vec<String> = (0..3).map(|i| format!("n{i}={}", url(3 + i))).collect();
     let cluster = cluster.join(",");
@@ -227,7 +224,7 @@ fn a_cluster_loses_nothing_acknowledged_when_all_lose_power_at_once() {
     let mut rng = fastrand::Rng::with_seed(2);
     let (next, done) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(Vec::new())));
     let runtime = runtime();
-    let rounds = 10;
+    let rounds = std::env::var("KVORUM_CUTS").ok().and_then(|n| n.parse().ok()).unwrap_or(10);
     for round in 0..=rounds {
         for replica in &mut replicas {
             replica.disk.cut_after(u64::MAX);

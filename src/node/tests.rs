@@ -172,9 +172,12 @@ async fn too_many_requests_are_refused_and_the_rest_go_on() {
     node.shutdown().await.unwrap();
 }
 
-/// Ports that were free a moment ago.
+/// Ports that nobody listens on, below those that the system gives to connections by itself.
 fn free_ports() -> [u16; 3] {
-    let sockets = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let mut rng = fastrand::Rng::new();
+    let bind = || TcpListener::bind(("127.0.0.1", rng.u16(10_000..32_000)));
+    let mut free = std::iter::repeat_with(bind).filter_map(Result::ok);
+    let sockets = [(); 3].map(|()| free.next().unwrap());
     sockets.map(|s| s.local_addr().unwrap().port())
 }
 

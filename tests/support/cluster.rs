@@ -1,11 +1,13 @@
 //! Replicas as real processes.
 #![allow(dead_code)] // no test needs all of it
 
+#[path = "ports.rs"]
+mod ports;
+
 use kvorum::Client;
 use kvorum::client::Retry;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -63,8 +65,7 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn new() -> Cluster {
-        let sockets = [(); 6].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let ports = sockets.map(|s| s.local_addr().unwrap().port());
+        let ports = ports::free(6);
         let peers = [3, 4, 5].map(|n| format!("n{}=http://127.0.0.1:{}", n - 3, ports[n])).join(",");
         let client_ports = [ports[0], ports[1], ports[2]];
         Cluster { dir: TempDir::new().unwrap(), client_ports, peers, running: [None, None, None] }

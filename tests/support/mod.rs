@@ -3,3 +3,4 @@
 
 pub mod forgetful;
 mod fuse;
+pub mod ports;
