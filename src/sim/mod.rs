@@ -49,6 +49,7 @@ mod subscriber;
 mod topics;
 mod trace;
 mod weights;
+mod words;
 mod world;
 
 use self::adversary::Adversary;

@@ -4,13 +4,11 @@ use super::clients::Glimpse;
 use super::ledger;
 use super::monitors::{Failure, Property, Verdict};
 use super::network::Sent;
-use super::registers::Number;
 use super::service;
 use super::trace::{Note, Trace};
+use super::words;
 use super::world::{World, crc};
-use crate::broadcast::{Record, TopicIndication};
 use crate::kernel::{Exposed, Opened, Outgoing, ProcessId, Rows};
-use crate::register;
 use crate::stack::{Event, Indication};
 
 impl World {
@@ -89,21 +87,19 @@ impl World {
             Indication::HandedOver => {}
             Indication::Topics(told) => {
                 let step = self.step;
-                self.trace.note(step, || Note::Told { at: p, text: topic_words(told).into() });
+                self.trace.note(step, || words::told(p, &indication));
                 let seen = (&process.disk, process.ticks);
                 return self.topics.upon(p, told, seen, &mut self.coverage);
             }
             Indication::Returned { request, outcome } => {
-                let text = || format!("returns {}: {}", Number(*request), returned_words(outcome));
                 let step = self.step;
-                self.trace.note(step, || Note::Told { at: p, text: text().into() });
+                self.trace.note(step, || words::told(p, &indication));
                 let ticks = process.ticks;
                 return self.registers.upon(p, *request, outcome, ticks, &mut self.coverage);
             }
             Indication::Reply { .. } | Indication::Readable { .. } | Indication::Refused { .. } => {
-                let text = || format!("answers {}", answer_words(&indication));
                 let step = self.step;
-                self.trace.note(step, || Note::Told { at: p, text: text().into() });
+                self.trace.note(step, || words::told(p, &indication));
                 self.told = Some((p, step));
                 if self.ledger.asked(&indication) {
                     let glimpse = Glimpse { processes: &self.processes, now: self.step };
@@ -115,56 +111,5 @@ impl World {
         let next = self.clients.upon(p, &indication, glimpse, &mut self.coverage)?;
         self.ask(next)?;
         Ok(())
-    }
-}
-
-fn answer_words(indication: &service::Up) -> String {
-    match indication {
-        Indication::Reply { request, reply } => format!("request {request}: {}", service::reply_words(reply)),
-        Indication::Readable { request } => format!("request {request}: it may read"),
-        Indication::Refused { request, why } => format!("request {request}: {why}"),
-        Indication::Publish { .. }
-        | Indication::Fetch { .. }
-        | Indication::HandedOver
-        | Indication::Topics(_)
-        | Indication::Returned { .. } => String::new(),
-    }
-}
-
-fn returned_words(outcome: &register::Outcome) -> String {
-    match outcome {
-        Ok(None) => "nothing was ever written".into(),
-        Ok(Some(cell)) => format!("{} at {}", String::from_utf8_lossy(&cell.value), cell.tag),
-        Err(failed) => failed.to_string(),
-    }
-}
-
-fn topic_words(told: &TopicIndication) -> String {
-    match told {
-        TopicIndication::Published { request, outcome: Ok(published) } => {
-            format!("confirms publication {} (request {request})", published.id)
-        }
-        TopicIndication::Published { request, outcome: Err(why) } => {
-            format!("answers request {request}: {why}")
-        }
-        TopicIndication::Delivered { first, records, .. } => {
-            let text: Vec<String> = records.iter().map(record_words).collect();
-            format!("delivers from position {first}: {}", text.join(", "))
-        }
-        TopicIndication::Subscribed { outcome, .. } => format!("has a subscriber: {outcome:?}"),
-        TopicIndication::Redelivered { outcome, .. } => {
-            format!("delivers to its subscriber: {outcome:?}")
-        }
-        TopicIndication::Acknowledged { request, outcome } => {
-            format!("takes acknowledgement {request}: {outcome:?}")
-        }
-        TopicIndication::Unsubscribed { outcome, .. } => format!("has a subscriber less: {outcome:?}"),
-    }
-}
-
-fn record_words(record: &Record) -> String {
-    match record {
-        Record::Delivery(d) => format!("{} {} on {}", d.id, String::from_utf8_lossy(&d.payload), d.topic),
-        Record::Gap { origin, from, to } => format!("a gap of {origin}, {from}..{to}"),
     }
 }

@@ -17,7 +17,7 @@ use super::script::Move;
 use crate::kernel::ProcessId;
 
 /// Steps played in all while an execution is shrunk.
-const BUDGET: u64 = 2_000_000;
+const BUDGET: u64 = 8_000_000;
 
 struct Shrinker<'a> {
     base: &'a Execution,
@@ -102,6 +102,10 @@ impl Shrinker<'_> {
         self.without(|m| matches!(m.action, Action::Late { .. } | Action::Silence { .. }));
         self.without(|m| matches!(m.action, Action::HandOver { .. } | Action::Refuse { .. }));
         self.without(|m| matches!(m.action, Action::Disk { fault: Some(_), .. }));
+        self.without(|m| {
+            matches!(m.action, Action::Mute { .. } | Action::Deafen { .. } | Action::Stall { .. })
+        });
+        self.without(|m| matches!(m.action, Action::Copy { .. }));
         let lost = |how| matches!(how, Delivery::Lost | Delivery::Held | Delivery::Damaged { .. });
         self.without(|m| matches!(m.action, Action::Deliver { how, .. } if lost(how)));
         let clients = self.script.iter().filter_map(|m| match m.action {

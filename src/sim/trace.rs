@@ -10,6 +10,19 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
+/// What somebody asks about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Subject {
+    /// The log, and the store.
+    Log,
+    /// What stands on the log beside the store.
+    Ledger,
+    /// Registers.
+    Registers,
+    /// Topics, but for those in total order.
+    Topics,
+}
+
 /// Something that happened.
 #[derive(Clone, Debug)]
 pub(super) enum Note {
@@ -34,9 +47,9 @@ pub(super) enum Note {
     /// A process plays another part, or knows more to be decided.
     Turned { at: ProcessId, part: Part },
     /// A client asked something of a process.
-    Asked { at: ProcessId, text: Box<str> },
+    Asked { at: ProcessId, about: Subject, text: Box<str> },
     /// A process answered somebody.
-    Told { at: ProcessId, text: Box<str> },
+    Told { at: ProcessId, about: Subject, text: Box<str> },
     /// A process shows another state.
     Shown { at: ProcessId, revision: u64 },
     /// Something else that happened to a process.
@@ -156,8 +169,8 @@ impl fmt::Display for Note {
             Self::Crashed { at, during: Some(fault) } => write!(f, "{at} CRASHES inside a commit: {fault:?}"),
             Self::Recovered { at, inc } => write!(f, "{at} RECOVERS as incarnation {inc}"),
             Self::Turned { at, part } => write!(f, "{at} {part}"),
-            Self::Asked { at, text } => write!(f, "a client asks {at}: {text}"),
-            Self::Told { at, text } => write!(f, "{at} {text}"),
+            Self::Asked { at, text, .. } => write!(f, "a client asks {at}: {text}"),
+            Self::Told { at, text, .. } => write!(f, "{at} {text}"),
             Self::Shown { at, revision } => write!(f, "{at} shows revision {revision}"),
             Self::Befell { at, text } => write!(f, "{at} {text}"),
             Self::Said { text } => write!(f, "{text}"),

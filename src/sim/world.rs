@@ -10,16 +10,15 @@ use super::ledger::LedgerClients;
 use super::monitors::{Effects, Failure, Monitors, Property, Seen, Verdict, ensure};
 use super::network::{InFlight, Network};
 use super::process::{Alive, Process};
-use super::registers::{self, RegisterClients};
+use super::registers::RegisterClients;
 use super::said::Said;
 use super::script::Move;
 use super::service;
 use super::topics::TopicClients;
 use super::trace::{Note, Part, Trace};
+use super::words;
 use super::{Options, Profile};
-use crate::broadcast::TopicRequest;
 use crate::kernel::{Bounds, Config, Opened, ProcessId, Release, Timing};
-use crate::register::Ask;
 use crate::stack::{Event, Indication, Role};
 use bytes::Bytes;
 use fastrand::Rng;
@@ -306,7 +305,10 @@ impl World {
         let Some((at, event)) = asked else { return Ok(None) };
         self.trace.fold(0xc11e_0000 + u64::from(at.0));
         let step = self.step;
-        self.trace.note(step, || Note::Asked { at, text: words(&event).into() });
+        self.trace.note(step, || {
+            let (about, text) = words::asked(&event);
+            Note::Asked { at, about, text: text.into() }
+        });
         self.arrives(at, event);
         Ok(Some(at))
     }
@@ -541,38 +543,4 @@ impl World {
 /// The checksum that a frame carries.
 pub(super) fn crc(bytes: &Bytes) -> u32 {
     u32::from_be_bytes([bytes[8], bytes[9], bytes[10], bytes[11]])
-}
-
-fn words(event: &Event) -> String {
-    match event {
-        Event::Execute { request, command, .. } => {
-            format!("{} (request {request})", service::command_words(command))
-        }
-        Event::Read { request, .. } => format!("read (request {request})"),
-        Event::Cancel { request } => format!("cancel (request {request})"),
-        Event::Frame { .. }
-        | Event::Tick
-        | Event::Connected { .. }
-        | Event::Refused { .. }
-        | Event::HandOver
-        | Event::Rows { .. } => String::new(),
-        Event::Topics(TopicRequest::Publish { request, topic, payload, .. }) => {
-            format!("publish {} on {topic} (request {request})", String::from_utf8_lossy(payload))
-        }
-        Event::Topics(TopicRequest::Subscribe { topic, .. }) => format!("subscribe to {topic}"),
-        Event::Topics(TopicRequest::Unsubscribe { .. }) => "unsubscribe".into(),
-        Event::Topics(TopicRequest::Acknowledge { request, position, .. }) => {
-            format!("acknowledge position {position} (request {request})")
-        }
-        Event::Register { request, name, ask: Ask::Read, .. } => {
-            format!("read register {name} ({})", registers::Number(*request))
-        }
-        Event::Register { request, name, ask: Ask::Write(value), .. } => {
-            format!(
-                "write {} to register {name} ({})",
-                String::from_utf8_lossy(value),
-                registers::Number(*request)
-            )
-        }
-    }
 }

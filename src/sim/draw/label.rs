@@ -6,12 +6,14 @@ use crate::kernel::Opened;
 use crate::register::RegisterMessage;
 use crate::sim::facts::Facts;
 use crate::sim::said::Said;
+use crate::sim::trace::Subject;
 use bytes::Bytes;
 
 /// What a message says, and whether a picture is about such messages at all.
 pub(super) struct Label {
     pub(super) text: String,
     pub(super) kind: Kind,
+    pub(super) about: Subject,
 }
 
 /// What a message is about.
@@ -38,7 +40,17 @@ fn range(from: u64, entries: usize) -> String {
 pub(super) fn label(bytes: &Bytes) -> Label {
     let said = match Said::read(bytes.clone()) {
         Ok(said) => said,
-        Err(error) => return Label { text: error.to_string(), kind: Kind::Aside },
+        Err(error) => return Label { text: error.to_string(), kind: Kind::Aside, about: Subject::Log },
+    };
+    let about = match &said {
+        Said::Register(_) => Subject::Registers,
+        Said::Link(_) | Said::Broadcast(_) => Subject::Topics,
+        Said::Heartbeat(_)
+        | Said::Membership(_)
+        | Said::Accept(_)
+        | Said::Paxos(_)
+        | Said::Request(_)
+        | Said::CatchUp(_) => Subject::Log,
     };
     let (kind, text) = match said {
         Said::Heartbeat(Heartbeat::Request { round, .. }) => (Kind::Heartbeat, format!("heartbeat {round}?")),
@@ -59,7 +71,7 @@ pub(super) fn label(bytes: &Bytes) -> Label {
         Said::CatchUp(o) => (Kind::Aside, format!("catch-up (kind {})", o.kind())),
         other @ (Said::Link(_) | Said::Broadcast(_)) => (Kind::Aside, other.to_string()),
     };
-    Label { text, kind }
+    Label { text, kind, about }
 }
 
 fn request(o: &Opened) -> String {

@@ -282,7 +282,7 @@ impl<'a> Layout<'a> {
         // What arrives does so above the text, and what is sent leaves below: no arrow of a row
         // crosses its words.
         let leaves = first + LINE * (heights[0].max(heights[1]).max(1) - 1) as f64 + 11.0;
-        for arrival in row.arrivals.iter().filter(|a| a.kind != Kind::Heartbeat) {
+        for arrival in row.arrivals.iter().filter(|a| a.shown && a.kind != Kind::Heartbeat) {
             self.message(arrival, (x, arrives));
         }
         for sending in &row.sends {
@@ -299,7 +299,7 @@ impl<'a> Layout<'a> {
     fn texts(&self, row: &Row, at: ProcessId) -> Vec<Beside> {
         let width = self.column - 2.0 * GAP - 6.0;
         let mut texts = Vec::new();
-        for arrival in row.arrivals.iter().filter(|a| a.kind != Kind::Heartbeat) {
+        for arrival in row.arrivals.iter().filter(|a| a.shown && a.kind != Kind::Heartbeat) {
             let left = arrival.from < at;
             let label = match arrival.fate {
                 Fate::Arrived => arrival.label.clone(),
@@ -332,7 +332,9 @@ impl<'a> Layout<'a> {
     /// What is sent here and arrives nowhere, with those who were meant to receive it.
     fn in_vain<'r>(&self, row: &'r Row) -> BTreeMap<&'r str, Vec<String>> {
         let mut lost: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for sending in row.sends.iter().filter(|s| s.kind == Kind::Protocol && !self.ends.contains(&s.id)) {
+        for sending in
+            row.sends.iter().filter(|s| s.shown && s.kind == Kind::Protocol && !self.ends.contains(&s.id))
+        {
             lost.entry(&sending.label).or_default().push(sending.to.to_string());
         }
         lost

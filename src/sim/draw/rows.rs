@@ -5,7 +5,7 @@ use crate::kernel::ProcessId;
 use crate::sim::Property;
 use crate::sim::disk::Fault;
 use crate::sim::facts::Facts;
-use crate::sim::trace::{Note, Part};
+use crate::sim::trace::{Note, Part, Subject};
 use crate::stack::Role;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -36,6 +36,8 @@ pub(super) struct Arrival {
     pub(super) label: String,
     pub(super) kind: Kind,
     pub(super) fate: Fate,
+    /// Whether the picture is about such messages.
+    pub(super) shown: bool,
 }
 
 /// What became of a message.
@@ -53,6 +55,8 @@ pub(super) struct Sending {
     pub(super) to: ProcessId,
     pub(super) label: String,
     pub(super) kind: Kind,
+    /// Whether the picture is about such messages.
+    pub(super) shown: bool,
 }
 
 /// What a text is about.
@@ -94,57 +98,47 @@ impl Row {
         }
     }
 
-    fn arrives(&mut self, id: u64, from: ProcessId, label: label::Label, fate: Fate, least: Kind) {
-        self.telling |= label.kind >= least;
-        self.arrivals.push(Arrival { id, from, label: label.text, kind: label.kind, fate });
+    fn arrives(&mut self, id: u64, from: ProcessId, label: label::Label, fate: Fate, focus: &Focus) {
+        let shown = focus.about.contains(&label.about);
+        self.telling |= shown && label.kind >= focus.least;
+        self.arrivals.push(Arrival { id, from, label: label.text, kind: label.kind, fate, shown });
     }
 }
 
-/// The least telling kind of message that is shown, for a property.
-fn least(property: Option<Property>) -> Kind {
+/// What a picture is about.
+struct Focus {
+    /// The least telling kind of message that is shown.
+    least: Kind,
+    /// What else is going on meanwhile is left out.
+    about: &'static [Subject],
+}
+
+/// What matters to a property.
+fn focus(property: Option<Property>) -> Focus {
     use Property as P;
-    match property {
-        Some(P::Learners | P::Incarnations) => Kind::Membership,
-        None => Kind::Protocol,
+    use Subject::{Ledger, Log, Registers, Topics};
+    const EVERYTHING: &[Subject] = &[Log, Ledger, Registers, Topics];
+    let (least, about): (Kind, &[Subject]) = match property {
+        None | Some(P::Exposure | P::Determinism | P::Assertions | P::NoCreation) => {
+            (Kind::Protocol, EVERYTHING)
+        }
+        Some(P::Learners | P::Incarnations) => (Kind::Membership, &[Log]),
         Some(
-            P::Exposure
-            | P::Promises
+            P::Promises
             | P::OneValue
             | P::DurableMajority
             | P::PrefixAgreement
             | P::ChosenStays
             | P::ElectedBallots
             | P::Leader
-            | P::Progress
-            | P::RegisterAtomicity
-            | P::RegisterTermination
-            | P::Determinism
-            | P::Assertions
             | P::LeaderAccuracy
-            | P::LeaderAgreement
-            | P::NoCreation,
-        ) => Kind::Protocol,
+            | P::LeaderAgreement,
+        ) => (Kind::Protocol, &[Log]),
+        Some(P::Progress) => (Kind::Protocol, &[Log, Ledger]),
+        Some(P::RegisterAtomicity | P::RegisterTermination) => (Kind::Protocol, &[Registers]),
+        Some(P::AtMostOnce | P::ClientHistory) => (Kind::Aside, &[Log]),
         Some(
             P::StateAgreement
-            | P::AtMostOnce
-            | P::ClientHistory
-            | P::Validity
-            | P::NoDuplication
-            | P::UniformAgreement
-            | P::FifoDelivery
-            | P::CausalDelivery
-            | P::DurableHint
-            | P::CompleteHint
-            | P::StablePositions
-            | P::KeptForCursor
-            | P::Stop
-            | P::Recurrence
-            | P::BoundedPending
-            | P::ContiguousEffects
-            | P::FairLoss
-            | P::FiniteDuplication
-            | P::StubbornDelivery
-            | P::ReliableDelivery
             | P::ConsensusValidity
             | P::ConsensusIntegrity
             | P::ConsensusAgreement
@@ -158,13 +152,32 @@ fn least(property: Option<Property>) -> Kind {
             | P::TotalOrder
             | P::PublishedOnce
             | P::Retention,
-        ) => Kind::Aside,
-    }
+        ) => (Kind::Aside, &[Log, Ledger]),
+        // Subscribers of topics in total order stand on the log.
+        Some(P::Stop | P::Recurrence | P::BoundedPending) => (Kind::Aside, &[Topics, Ledger]),
+        Some(
+            P::Validity
+            | P::NoDuplication
+            | P::UniformAgreement
+            | P::FifoDelivery
+            | P::CausalDelivery
+            | P::DurableHint
+            | P::CompleteHint
+            | P::StablePositions
+            | P::KeptForCursor
+            | P::ContiguousEffects
+            | P::FairLoss
+            | P::FiniteDuplication
+            | P::StubbornDelivery
+            | P::ReliableDelivery,
+        ) => (Kind::Aside, &[Topics]),
+    };
+    Focus { least, about }
 }
 
 /// Sorts what happened into rows.
 pub(super) fn rows(notes: &[&(u64, Note)], property: Option<Property>) -> Vec<Row> {
-    let least = least(property);
+    let focus = focus(property);
     let mut rows: Vec<Row> = Vec::new();
     let mut parts: BTreeMap<ProcessId, Part> = BTreeMap::new();
     let mut shown: BTreeMap<ProcessId, u64> = BTreeMap::new();
@@ -178,19 +191,22 @@ pub(super) fn rows(notes: &[&(u64, Note)], property: Option<Property>) -> Vec<Ro
         match note {
             Note::Delivered { from, to, .. } if from == to => {}
             Note::Delivered { from, id, bytes, .. } => {
-                row.arrives(*id, *from, label::label(bytes), Fate::Arrived, least);
+                row.arrives(*id, *from, label::label(bytes), Fate::Arrived, &focus);
             }
             Note::Dropped { from, id, bytes, .. } => {
-                row.arrives(*id, *from, label::label(bytes), Fate::Lost, least);
+                row.arrives(*id, *from, label::label(bytes), Fate::Lost, &focus);
             }
             Note::Corrupted { from, id, .. } => {
-                let label = label::Label { text: "damaged, refused".into(), kind: Kind::Aside };
-                row.arrives(*id, *from, label, Fate::Corrupted, Kind::Protocol);
+                let label = "damaged, refused".into();
+                let (kind, fate) = (Kind::Aside, Fate::Corrupted);
+                row.arrivals.push(Arrival { id: *id, from: *from, label, kind, fate, shown: true });
             }
             Note::Held { .. } => {}
             Note::Sent { to, id, bytes, .. } => {
-                let label::Label { text, kind } = label::label(bytes);
-                row.sends.push(Sending { id: *id, to: *to, label: text, kind });
+                let label = label::label(bytes);
+                let shown = focus.about.contains(&label.about);
+                let label::Label { text, kind, .. } = label;
+                row.sends.push(Sending { id: *id, to: *to, label: text, kind, shown });
             }
             Note::Stored { batch, before, after, .. } => {
                 let (text, telling) = label::stored(before, after, batch);
@@ -214,6 +230,7 @@ pub(super) fn rows(notes: &[&(u64, Note)], property: Option<Property>) -> Vec<Ro
                 let before = parts.insert(*at, *part);
                 turned(row, before, *part);
             }
+            Note::Asked { about, .. } | Note::Told { about, .. } if !focus.about.contains(about) => {}
             Note::Asked { text, .. } => {
                 row.says(Tone::Client, format!("asked: {text}"));
                 row.telling = true;
@@ -244,7 +261,7 @@ pub(super) fn rows(notes: &[&(u64, Note)], property: Option<Property>) -> Vec<Ro
     let arrived: BTreeSet<u64> =
         rows.iter().filter(|r| r.telling).flat_map(|r| &r.arrivals).map(|a| a.id).collect();
     for row in &mut rows {
-        let told = |s: &Sending| s.kind >= least && arrived.contains(&s.id);
+        let told = |s: &Sending| s.shown && s.kind >= focus.least && arrived.contains(&s.id);
         row.telling |= row.step > 0 && row.sends.iter().any(told);
     }
     rows

@@ -1,4 +1,4 @@
-use super::super::trace::{Note, Part};
+use super::super::trace::{Note, Part, Subject};
 use super::*;
 use crate::stack::Role;
 
@@ -14,7 +14,7 @@ fn execution() -> Vec<(u64, Note)> {
         (4, Note::Ticked { at: P1 }),
         (5, Note::Turned { at: P1, part }),
         (6, Note::Crashed { at: P0, during: None }),
-        (9, Note::Asked { at: P1, text: "put a=<\"&\u{7}>".into() }),
+        (9, Note::Asked { at: P1, about: Subject::Log, text: "put a=<\"&\u{7}>".into() }),
     ]
 }
 
