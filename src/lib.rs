@@ -25,7 +25,7 @@
 //! | uniform reliable broadcast | [`broadcast::UniformReliable`] |
 //! | FIFO and causal order | [`broadcast::Order`], conditions on its deliveries |
 //! | the delivery log, the logged cursor | [`broadcast::Deliveries`], [`broadcast::LoggedCursor`] |
-//! | acknowledged redelivery | [`broadcast::Redelivery`] |
+//! | acknowledged redelivery | [`broadcast::Redelivery`], [`broadcast::Subscribers`] in total order |
 //! | consensus by instance | [`consensus::Instances`], on the log |
 //! | total-order broadcast | [`broadcast::TotalOrder`], the decided log; [`broadcast::Publications`] by topic |
 //! | non-blocking atomic commit | [`atomic_commit::Transactions`], on the log |

@@ -2,7 +2,7 @@
 
 use super::replica::Refused;
 use crate::atomic_commit::CommitError;
-use crate::broadcast::{AcknowledgeError, PublicationError, PublishError, SubscribeError};
+use crate::broadcast::{AcknowledgeError, PublicationError, PublishError, SubscribeError, UnknownSubscriber};
 use crate::consensus::ProposeError;
 use crate::kv;
 use crate::ledger;
@@ -75,6 +75,9 @@ pub(super) fn of_ledger(why: ledger::Error) -> Status {
             PublicationError::Superseded { .. } => Code::FailedPrecondition,
             PublicationError::FellOff { .. } | PublicationError::Ahead { .. } => Code::OutOfRange,
         },
+        ledger::Error::Subscribe(why) => return of_subscribe(why.clone()),
+        ledger::Error::Acknowledge(why) => return of_acknowledge(why.clone()),
+        ledger::Error::Unsubscribe(why) => return of_unsubscribe(why.clone()),
         ledger::Error::Malformed => Code::Unimplemented,
     };
     Status::new(code, format!("kvorum: {why}"))
@@ -95,7 +98,7 @@ pub(super) fn of_publish(why: PublishError) -> Status {
 /// Why somebody is no subscriber.
 pub(super) fn of_subscribe(why: SubscribeError) -> Status {
     let code = match &why {
-        SubscribeError::Name => Code::InvalidArgument,
+        SubscribeError::Name { .. } => Code::InvalidArgument,
         SubscribeError::TooMany { .. } => Code::ResourceExhausted,
         SubscribeError::OtherTopic { .. } => Code::FailedPrecondition,
         SubscribeError::FellOff(_) | SubscribeError::Ahead { .. } => Code::OutOfRange,
@@ -110,6 +113,11 @@ pub(super) fn of_acknowledge(why: AcknowledgeError) -> Status {
         AcknowledgeError::NeverDelivered { .. } | AcknowledgeError::FellOff(_) => Code::OutOfRange,
     };
     Status::new(code, why.to_string())
+}
+
+/// Why nobody was forgotten.
+pub(super) fn of_unsubscribe(why: UnknownSubscriber) -> Status {
+    Status::not_found(why.to_string())
 }
 
 /// Tells a client that another attempt, here or elsewhere, may succeed and executes nothing twice.

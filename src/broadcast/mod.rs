@@ -16,6 +16,7 @@ mod redelivery;
 mod relayed;
 mod seen;
 mod state_machine;
+mod subscribers;
 #[cfg(test)]
 mod tests;
 mod topic;
@@ -36,6 +37,7 @@ pub use reads::Reads;
 pub use redelivery::{Redelivered, Redelivery};
 pub use seen::Seen;
 pub use state_machine::{Piece, StateMachine};
+pub use subscribers::{Begin, Place, Subscribers};
 pub use topic::{
     AcknowledgeError, PublishError, Published, SubscribeError, TopicIndication, TopicRequest,
     UnknownSubscriber,

@@ -229,23 +229,33 @@ impl Publications {
         if cursor > end {
             return Err(PublicationError::Ahead { cursor, end });
         }
-        let Some((name, known)) = self.topics.get_key_value(topic) else { return Ok(Vec::new()) };
+        let Some(known) = self.topics.get(topic) else { return Ok(Vec::new()) };
         if cursor < known.oldest && !mutants.on(Mutant::FellOffSilently) {
             let (topic, oldest) = (topic.to_owned(), known.oldest);
             return Err(PublicationError::FellOff { topic, cursor, oldest });
         }
         let mut bytes = 0;
-        let all = self.retained.range((name.clone(), cursor)..=(name.clone(), u64::MAX));
-        let fits = |(_, payload): &(&(Arc<str>, u64), &Bytes)| {
+        let fits = |found: &Publication| {
             let first = bytes == 0;
-            bytes += payload.len().max(1);
+            bytes += found.payload.len().max(1);
             first || bytes <= max_bytes
         };
-        let publication = |((_, position), payload): (&(Arc<str>, u64), &Bytes)| Publication {
-            position: *position,
-            payload: payload.clone(),
-        };
-        Ok(all.take(max_entries).take_while(fits).map(publication).collect())
+        Ok(self.from(topic, cursor).take(max_entries).take_while(fits).collect())
+    }
+
+    /// What is retained of a topic, from a position on.
+    pub fn from(&self, topic: &str, position: u64) -> impl Iterator<Item = Publication> + '_ {
+        let known = self.topics.get_key_value(topic).map(|(name, _)| name.clone());
+        let retained = known
+            .into_iter()
+            .flat_map(move |name| self.retained.range((name.clone(), position)..=(name, u64::MAX)));
+        retained.map(|((_, position), payload)| Publication { position: *position, payload: payload.clone() })
+    }
+
+    /// Whether surely no publication of a topic was ever at a position: one would be retained.
+    pub fn lacks(&self, topic: &str, position: u64) -> bool {
+        let is_there = || self.from(topic, position).next().is_some_and(|p| p.position == position);
+        position >= self.oldest(topic) && !is_there()
     }
 
     /// Everything of a topic at and above this cursor is retained.

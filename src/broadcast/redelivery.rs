@@ -143,11 +143,11 @@ impl Redelivery {
     ) -> Result<u64, SubscribeError> {
         let fits = |name: &str| (1..=MAX_NAME).contains(&name.len());
         if !(fits(name) && fits(&topic.name)) {
-            return Err(SubscribeError::Name);
+            return Err(SubscribeError::Name { limit: MAX_NAME });
         }
         if let Some(known) = self.subscribers.get_mut(name) {
             if known.place.topic != topic {
-                let topic = known.place.topic.clone();
+                let topic = known.place.topic.to_string();
                 return Err(SubscribeError::OtherTopic { subscriber: name.to_owned(), topic });
             }
             match (known.place.fell, from) {

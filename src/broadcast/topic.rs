@@ -152,10 +152,13 @@ pub enum PublishError {
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum SubscribeError {
     /// The name of the subscriber or its topic is empty or too long.
-    #[error("kvorum: the name of a subscriber or a topic has 1 to {MAX_NAME} bytes")]
-    Name,
+    #[error("kvorum: the name of a subscriber or a topic has 1 to {limit} bytes")]
+    Name {
+        /// The longest, in bytes.
+        limit: usize,
+    },
     /// There are as many as there may be.
-    #[error("kvorum: there are {limit} subscribers already, as many as a replica keeps; unsubscribe one")]
+    #[error("kvorum: there are {limit} subscribers already, as many as there may be; unsubscribe one")]
     TooMany {
         /// How many there may be.
         limit: usize,
@@ -165,8 +168,8 @@ pub enum SubscribeError {
     OtherTopic {
         /// The subscriber.
         subscriber: String,
-        /// Its topic.
-        topic: Topic,
+        /// Its topic, with the guarantee.
+        topic: String,
     },
     /// What it wants to begin with is not kept any more.
     #[error(transparent)]
@@ -183,7 +186,7 @@ pub enum SubscribeError {
 
 /// There is no subscriber of this name.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
-#[error("kvorum: there is no subscriber {0} at this replica; subscribe first")]
+#[error("kvorum: there is no subscriber {0} here; subscribe first")]
 pub struct UnknownSubscriber(pub String);
 
 /// Why nothing was acknowledged.

@@ -88,6 +88,8 @@ mutants! {
     RedeliveredAfterStop: "an acknowledged delivery is delivered again after a recovery",
     NotRedelivered: "a delivery that is not acknowledged is delivered once only",
     WindowIgnored: "a subscriber is delivered more than its window",
+    StoppedUnsaved: "a checkpoint leaves out what a subscriber has acknowledged out of order",
+    ReceivedUnconfirmed: "a subscriber is delivered what a replica shows, without a read barrier",
     QuestionOnce: "a register's question is asked once",
     LatePromiseIgnored: "a promise that comes after the election is not answered",
     GapFilled: "a gap in the log is filled with empty entries",

@@ -1,7 +1,7 @@
 //! Commands: what the log carries for the ledger.
 
 use crate::atomic_commit::Vote;
-use crate::broadcast::{Publisher, for_second};
+use crate::broadcast::{Begin, Publisher, for_second};
 use crate::kernel::ReplicatedBounds;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -64,6 +64,29 @@ pub enum Command {
     },
     /// Sets the bounds of the ledger.
     SetBounds(ReplicatedBounds),
+    /// Has the publications of a topic delivered to a subscriber until it acknowledges them.
+    Subscribe {
+        /// The subscriber.
+        subscriber: String,
+        /// The topic.
+        topic: String,
+        /// Where it begins, if it is new, or goes on, if it fell off.
+        begin: Begin,
+        /// Publications that it is delivered from the oldest that it has not acknowledged on.
+        window: u64,
+    },
+    /// A subscriber has processed a publication.
+    AcknowledgeDelivery {
+        /// The subscriber.
+        subscriber: String,
+        /// Where the publication is.
+        position: u64,
+    },
+    /// Forgets a subscriber.
+    Unsubscribe {
+        /// The subscriber.
+        subscriber: String,
+    },
 }
 
 impl Command {
@@ -106,10 +129,29 @@ mod tests {
                 payload: Bytes::new(),
             },
             Command::SetBounds(ReplicatedBounds::default()),
+            Command::Subscribe {
+                subscriber: "s".into(),
+                topic: "t".into(),
+                begin: Begin::At(1 << 40),
+                window: 2,
+            },
+            Command::AcknowledgeDelivery { subscriber: "s".into(), position: 7 },
+            Command::Unsubscribe { subscriber: "s".into() },
         ];
         for command in commands {
             assert_eq!(Command::decode(&command.encode_alone()), Some(command));
         }
+    }
+
+    #[test]
+    fn a_command_has_the_number_that_it_has_on_logs() {
+        let number = |command: Command| command.encode_alone()[1];
+        assert_eq!(number(Command::SetBounds(ReplicatedBounds::default())), 7);
+        let (begin, window) = (Begin::Now, 1);
+        let [subscriber, topic] = ["s", "t"].map(str::to_owned);
+        assert_eq!(number(Command::Subscribe { subscriber, topic, begin, window }), 8);
+        assert_eq!(number(Command::AcknowledgeDelivery { subscriber: "s".into(), position: 7 }), 9);
+        assert_eq!(number(Command::Unsubscribe { subscriber: "s".into() }), 10);
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl Ledger {
     pub fn execute(&mut self, index: u64, command: Command) -> Reply {
         assert!(index >= self.now.end, "entry {index} of the log is applied already");
         self.now.end = index + 1;
-        let View { instances, transactions, publications, bounds, mutants, .. } = &mut self.now;
+        let View { instances, transactions, publications, subscribers, bounds, mutants, .. } = &mut self.now;
         let mutants = *mutants;
         Ok(match command {
             Command::Propose { instance, value } => {
@@ -66,6 +66,17 @@ impl Ledger {
             Command::SetBounds(asked) => {
                 *bounds = asked.clamped();
                 Response::Bounds(*bounds)
+            }
+            Command::Subscribe { subscriber, topic, begin, window } => Response::Subscribed(
+                subscribers.subscribe(index, &subscriber, &topic, (begin, window), publications)?,
+            ),
+            Command::AcknowledgeDelivery { subscriber, position } => {
+                subscribers.acknowledge(&subscriber, position, publications, mutants)?;
+                Response::DeliveryAcknowledged
+            }
+            Command::Unsubscribe { subscriber } => {
+                subscribers.unsubscribe(&subscriber)?;
+                Response::Unsubscribed
             }
         })
     }

@@ -9,12 +9,14 @@
 //!
 //! The rules are those of [`Instances`](crate::consensus::Instances),
 //! [`Transactions`](crate::atomic_commit::Transactions) and
-//! [`Publications`](crate::broadcast::Publications), each pure and by itself. Here they get
+//! [`Publications`](crate::broadcast::Publications) with their
+//! [`Subscribers`](crate::broadcast::Subscribers), each pure and by itself. Here they get
 //! commands, a view, and checkpoints.
 //!
 //! **Exactly once.** Whoever got no answer sends the command again. To propose, begin, vote,
-//! acknowledge and time out are idempotent by their names: the second one changes nothing, and has
-//! the answer of the first. To publish is not: so a publication may carry its publisher and a
+//! acknowledge, time out and subscribe are idempotent by their names: the second one changes nothing,
+//! and has the answer of the first. To unsubscribe changes nothing the second time, which answers that
+//! there is no such subscriber. To publish is not: so a publication may carry its publisher and a
 //! number. There are no sessions here: one that remembered replies would remember what the state
 //! knows already.
 

@@ -2,14 +2,17 @@
 
 use super::view::View;
 use crate::atomic_commit::Transaction;
-use crate::broadcast::Last;
+use crate::broadcast::{Last, Place};
+use crate::kernel::Mutant;
 use bytes::Bytes;
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Names a record. Topics come before their publications, as they are loaded.
+/// Names a record. Topics come before their publications, as they are loaded. The place of a variant
+/// in this list is its number on disk: new ones come last.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub(super) enum Key {
     Topic(Arc<str>),
@@ -17,6 +20,7 @@ pub(super) enum Key {
     Publisher(u64),
     Decision(Arc<str>),
     Transaction(Arc<str>),
+    Subscriber(Arc<str>),
 }
 
 /// A row: a record, or that there is none of this name any more.
@@ -51,6 +55,12 @@ impl View {
             Key::Publisher(id) => self.publications.publishers().get(id).map(encode),
             Key::Decision(name) => self.instances.decisions().get(name).cloned(),
             Key::Transaction(name) => self.transactions.table().get(name).map(|t| encode(&**t)),
+            Key::Subscriber(name) => self.subscribers.places().get(name).map(|place| {
+                match self.mutants.on(Mutant::StoppedUnsaved) {
+                    true => encode(&Place { stopped: BTreeSet::new(), ..Place::clone(place) }),
+                    false => encode(&**place),
+                }
+            }),
         }
     }
 
@@ -71,6 +81,10 @@ impl View {
                 let Some(transaction) = decode::<Transaction>(&content) else { return false };
                 self.transactions.restore(name, transaction);
             }
+            Key::Subscriber(name) => {
+                let Some(place) = decode::<Place>(&content) else { return false };
+                self.subscribers.restore(name, place);
+            }
         }
         true
     }
@@ -89,6 +103,8 @@ impl View {
         differing(was, now, |name| keys.push(Key::Decision(name.clone())));
         let (now, was) = (self.transactions.table(), before.transactions.table());
         differing(was, now, |name| keys.push(Key::Transaction(name.clone())));
+        let (now, was) = (self.subscribers.places(), before.subscribers.places());
+        differing(was, now, |name| keys.push(Key::Subscriber(name.clone())));
         keys
     }
 }

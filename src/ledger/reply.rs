@@ -1,7 +1,7 @@
 //! Replies to commands.
 
 use crate::atomic_commit::{CommitError, Status};
-use crate::broadcast::PublicationError;
+use crate::broadcast::{AcknowledgeError, PublicationError, SubscribeError, UnknownSubscriber};
 use crate::consensus::ProposeError;
 use crate::kernel::ReplicatedBounds;
 use bytes::Bytes;
@@ -23,6 +23,12 @@ pub enum Response {
     Published(u64),
     /// The bounds, as they are now.
     Bounds(ReplicatedBounds),
+    /// The subscriber is there: the lowest position that it has not acknowledged.
+    Subscribed(u64),
+    /// The acknowledgement is taken: no later state has it pending.
+    DeliveryAcknowledged,
+    /// The subscriber is forgotten.
+    Unsubscribed,
 }
 
 /// Why a command or a read was refused. Nothing has changed.
@@ -37,6 +43,15 @@ pub enum Error {
     /// A publication, or a read of a topic.
     #[error(transparent)]
     Publication(#[from] PublicationError),
+    /// A subscription.
+    #[error(transparent)]
+    Subscribe(#[from] SubscribeError),
+    /// The acknowledgement of a publication.
+    #[error(transparent)]
+    Acknowledge(#[from] AcknowledgeError),
+    /// The end of a subscription.
+    #[error(transparent)]
+    Unsubscribe(#[from] UnknownSubscriber),
     /// The command on the log cannot be decoded.
     #[error("the command cannot be decoded: was it proposed by a newer version?")]
     Malformed,

@@ -1,7 +1,7 @@
 //! Views: the state after a prefix of the log, for readers on their own threads.
 
 use crate::atomic_commit::{Outcome, Status, Transactions};
-use crate::broadcast::{Publication, PublicationError, Publications};
+use crate::broadcast::{FellOff, Publication, PublicationError, Publications, Subscribers};
 use crate::consensus::Instances;
 use crate::kernel::{Mutants, ReplicatedBounds};
 use bytes::Bytes;
@@ -14,6 +14,7 @@ pub struct View {
     pub(super) instances: Instances,
     pub(super) transactions: Transactions,
     pub(super) publications: Publications,
+    pub(super) subscribers: Subscribers,
     pub(super) bounds: ReplicatedBounds,
     /// One past the last entry of the log that was a command of the ledger.
     pub(super) end: u64,
@@ -65,6 +66,18 @@ impl View {
         max_bytes: usize,
     ) -> Result<Vec<Publication>, PublicationError> {
         self.publications.read(topic, cursor, self.end, (max_entries, max_bytes), self.mutants)
+    }
+
+    /// Every subscriber.
+    pub fn subscribers(&self) -> &Subscribers {
+        &self.subscribers
+    }
+
+    /// What a subscriber is to be delivered, in order, or that it fell off; nothing, where there is no
+    /// such subscriber. That nothing of it is stopped anywhere holds for a view behind a read barrier
+    /// only.
+    pub fn pending(&self, subscriber: &str) -> Option<Result<Vec<Publication>, FellOff>> {
+        self.subscribers.pending(subscriber, &self.publications, self.mutants)
     }
 
     /// The first cursor for which everything of a topic is retained.

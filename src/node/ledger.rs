@@ -8,7 +8,9 @@ use super::error::{Failed, Refused};
 use super::handle::Handle;
 use crate::api;
 use crate::atomic_commit::{CommitError, Outcome, Status, Vote};
-use crate::broadcast::{Either, Publication, PublicationError, Publisher};
+use crate::broadcast::{
+    Begin, Either, Publication, PublicationError, Publisher, SubscribeError, UnknownSubscriber,
+};
 use crate::kernel::ReplicatedBounds;
 use crate::ledger::{Command, Error, Reply, Response, View};
 use crate::stack::Refusal;
@@ -212,6 +214,90 @@ impl Handle {
         Ok(read.unwrap_or(Ok(Vec::new())).map_err(Error::from)?)
     }
 
+    /// Has the publications of a total-order topic delivered to a subscriber, at any replica, until it
+    /// acknowledges them: see [`receive_total`](Self::receive_total). One that is known stays where it
+    /// is. `window` is how many it is delivered from the oldest that it has not acknowledged on.
+    /// Returns the lowest position that it has not acknowledged.
+    ///
+    /// # Errors
+    /// [`Failed::Ledger`] where it cannot be: see [`SubscribeError`].
+    pub async fn subscribe_total(
+        &self,
+        subscriber: &str,
+        topic: &str,
+        begin: Begin,
+        window: u64,
+        deadline: Duration,
+    ) -> Result<u64, Failed> {
+        let (subscriber, topic) = (subscriber.to_owned(), topic.to_owned());
+        match self.insist(&Command::Subscribe { subscriber, topic, begin, window }, deadline).await? {
+            Response::Subscribed(low) => Ok(low),
+            other => unreachable!("a subscription is answered by {other:?}"),
+        }
+    }
+
+    /// Publications that a subscriber has not acknowledged, anywhere, at the call or later; waits until
+    /// there is one, and returns none at the deadline. To be asked again and again: what was told and
+    /// not acknowledged is told again.
+    ///
+    /// # Errors
+    /// [`Failed::Ledger`] where there is no such subscriber, or it fell off; else when no leader
+    /// confirms in time that it leads.
+    pub async fn receive_total(
+        &self,
+        subscriber: &str,
+        deadline: Duration,
+    ) -> Result<Vec<Publication>, Failed> {
+        let end = Instant::now() + deadline;
+        let left = || end.saturating_duration_since(Instant::now());
+        let unknown = || Error::from(UnknownSubscriber(subscriber.to_owned()));
+        loop {
+            // Behind a barrier: this replica may not know yet what was acknowledged at another.
+            let pending = self.ledger_barrier(left()).await?.pending(subscriber);
+            let pending = pending.ok_or_else(unknown)?.map_err(SubscribeError::from).map_err(Error::from)?;
+            if !pending.is_empty() {
+                return Ok(pending);
+            }
+            // Now it knows: what it shows from here on is a reason to ask again.
+            let news = |view: &View| match view.pending(subscriber) {
+                Some(Ok(pending)) if pending.is_empty() => None,
+                Some(_) | None => Some(()),
+            };
+            if self.wait_for(left(), news).await?.is_none() {
+                return Ok(Vec::new());
+            }
+        }
+    }
+
+    /// A subscriber has processed the publication at a position: it is not delivered again, at any
+    /// replica. Safe to repeat.
+    ///
+    /// # Errors
+    /// [`Failed::Ledger`] where nothing was delivered there: see [`crate::broadcast::AcknowledgeError`].
+    pub async fn acknowledge_total(
+        &self,
+        subscriber: &str,
+        position: u64,
+        deadline: Duration,
+    ) -> Result<(), Failed> {
+        let subscriber = subscriber.to_owned();
+        match self.insist(&Command::AcknowledgeDelivery { subscriber, position }, deadline).await? {
+            Response::DeliveryAcknowledged => Ok(()),
+            other => unreachable!("an acknowledgement is answered by {other:?}"),
+        }
+    }
+
+    /// Forgets a subscriber of [`subscribe_total`](Self::subscribe_total).
+    ///
+    /// # Errors
+    /// [`Failed::Ledger`] where there is none, any more.
+    pub async fn unsubscribe_total(&self, subscriber: &str, deadline: Duration) -> Result<(), Failed> {
+        match self.insist(&Command::Unsubscribe { subscriber: subscriber.to_owned() }, deadline).await? {
+            Response::Unsubscribed => Ok(()),
+            other => unreachable!("the end of a subscription is answered by {other:?}"),
+        }
+    }
+
     /// Sets the bounds of the ledger, all of them; returns what they are now. What is beyond new
     /// bounds already, stays.
     ///
@@ -318,7 +404,10 @@ impl api::Ledger for Handle {
             | Command::Vote { .. }
             | Command::TimeOut { .. }
             | Command::Acknowledge { .. }
-            | Command::SetBounds(_) => self.insist(&command, patience).await,
+            | Command::SetBounds(_)
+            | Command::Subscribe { .. }
+            | Command::AcknowledgeDelivery { .. }
+            | Command::Unsubscribe { .. } => self.insist(&command, patience).await,
         };
         match done {
             Ok(response) => Ok(Ok(response)),

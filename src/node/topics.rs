@@ -71,7 +71,7 @@ impl Handle {
         }
     }
 
-    /// Forgets a subscriber.
+    /// Forgets a subscriber of [`subscribe`](Self::subscribe).
     ///
     /// # Errors
     /// [`Refused`] when the node cannot take it; else that there is none.

@@ -195,6 +195,13 @@ fn ledger_words(command: &ledger::Command) -> String {
         Command::OpenPublisher => "open a publisher".into(),
         Command::Publish { topic, payload, .. } => format!("publish {} to {topic}", lossy(payload)),
         Command::SetBounds(_) => "set the bounds of the ledger".into(),
+        Command::Subscribe { subscriber, topic, begin, .. } => {
+            format!("{subscriber} subscribes to {topic}: {begin:?}")
+        }
+        Command::AcknowledgeDelivery { subscriber, position } => {
+            format!("{subscriber} acknowledges position {position}")
+        }
+        Command::Unsubscribe { subscriber } => format!("forget {subscriber}"),
     }
 }
 

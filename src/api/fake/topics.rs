@@ -80,7 +80,7 @@ impl Topics for Fake {
             .or_insert((topic.clone(), from, BTreeSet::new()))
             .clone();
         if known.0 != topic {
-            return Ok(Err(SubscribeError::OtherTopic { subscriber, topic: known.0 }));
+            return Ok(Err(SubscribeError::OtherTopic { subscriber, topic: known.0.to_string() }));
         }
         self.redeliver();
         Ok(Ok(known.1))

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::atomic_commit::{CommitError, Outcome};
-use crate::broadcast::PublicationError;
+use crate::broadcast::{PublicationError, SubscribeError, UnknownSubscriber};
 
 #[test]
 fn a_command_sent_again_has_the_answer_of_the_first_and_no_effect() {
@@ -27,6 +27,19 @@ fn a_command_sent_again_has_the_answer_of_the_first_and_no_effect() {
     assert_eq!(first, Ok(Response::Published(101)));
     assert_eq!(ledger.execute(102, publish("p", Some((id, 1)), "x")), first);
     assert_eq!(ledger.view().read("p", 0, 10, 1000).unwrap().len(), 1);
+    index = 104;
+    let mut twice = |command: Command| {
+        index += 2;
+        let first = ledger.execute(index - 2, command.clone());
+        assert_eq!(ledger.execute(index - 1, command), first);
+        first.unwrap()
+    };
+    assert_eq!(twice(subscribe("s", "p", Begin::Oldest)), Response::Subscribed(0));
+    assert_eq!(twice(stop("s", 101)), Response::DeliveryAcknowledged);
+    let unsubscribe = Command::Unsubscribe { subscriber: "s".into() };
+    assert_eq!(ledger.execute(index, unsubscribe.clone()), Ok(Response::Unsubscribed));
+    let unknown = UnknownSubscriber("s".into());
+    assert_eq!(ledger.execute(index + 1, unsubscribe), Err(unknown.into()), "there is none any more");
 }
 
 #[test]
@@ -52,6 +65,32 @@ fn outcomes_and_refusals_are_told_as_they_are() {
     let ahead = ledger.view().read("p", 5, 10, 1000);
     assert_eq!(ahead, Err(PublicationError::Ahead { cursor: 5, end: 4 }));
     assert_eq!(StateMachine::apply(&mut ledger, 4, Bytes::from_static(b"\x09?")), Err(Error::Malformed));
+}
+
+#[test]
+fn a_subscriber_is_the_same_after_a_checkpoint_and_falls_off_alike() {
+    let (mut ledger, mut image) = (Ledger::default(), Image::default());
+    ledger.execute(0, small()).unwrap();
+    ledger.execute(1, subscribe("s", "p", Begin::Now)).unwrap();
+    ledger.execute(2, publish("p", None, "a")).unwrap();
+    ledger.execute(3, publish("p", None, "b")).unwrap();
+    ledger.execute(4, stop("s", 3)).unwrap();
+    checkpoint(&mut ledger, &mut image);
+    let mut booted: Ledger = image.boot().unwrap();
+    for ledger in [&mut ledger, &mut booted] {
+        let pending = ledger.view().pending("s").unwrap().unwrap();
+        assert_eq!(pending.iter().map(|p| p.position).collect::<Vec<_>>(), [2]);
+        (5..7).for_each(|index| drop(ledger.execute(index, publish("p", None, "c"))));
+        let fell = ledger.view().pending("s").unwrap().unwrap_err();
+        assert_eq!((fell.position, fell.oldest), (2, 3));
+        let told = ledger.execute(7, subscribe("s", "p", Begin::Now));
+        assert_eq!(told, Err(SubscribeError::FellOff(fell).into()));
+        assert_eq!(ledger.execute(8, subscribe("s", "p", Begin::Oldest)), Ok(Response::Subscribed(4)));
+    }
+    assert_eq!(booted.view(), ledger.view());
+    ledger.execute(9, Command::Unsubscribe { subscriber: "s".into() }).unwrap();
+    (0..3).for_each(|_| checkpoint(&mut ledger, &mut image));
+    assert!(image.boot::<Ledger>().unwrap().view().pending("s").is_none());
 }
 
 #[test]

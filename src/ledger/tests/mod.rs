@@ -6,7 +6,7 @@ mod pair;
 
 use super::*;
 use crate::atomic_commit::Vote;
-use crate::broadcast::{Load, Piece, Publisher, StateMachine};
+use crate::broadcast::{Begin, Load, Piece, Publisher, StateMachine};
 use crate::kernel::{ReplicatedBounds, RowKey};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -76,6 +76,14 @@ fn publish(topic: &str, publisher: Option<(u64, u64)>, payload: &str) -> Command
     Command::Publish { topic: topic.into(), publisher, payload: payload.to_owned().into() }
 }
 
+fn subscribe(subscriber: &str, topic: &str, begin: Begin) -> Command {
+    Command::Subscribe { subscriber: subscriber.into(), topic: topic.into(), begin, window: 2 }
+}
+
+fn stop(subscriber: &str, position: u64) -> Command {
+    Command::AcknowledgeDelivery { subscriber: subscriber.into(), position }
+}
+
 /// Small bounds, so that there is something to forget.
 fn small() -> Command {
     Command::SetBounds(ReplicatedBounds {
@@ -93,13 +101,20 @@ fn commands(seed: u64, count: usize) -> Vec<Command> {
     while commands.len() < count {
         let name = |rng: &mut fastrand::Rng, kind: &str| format!("{kind}{}", rng.u8(..6));
         let participant = ["a", "b"][rng.usize(..2)];
-        commands.push(match rng.u8(..8) {
+        commands.push(match rng.u8(..11) {
             0 => propose(&format!("i{}", rng.u8(..40)), &rng.u8(..).to_string()),
             1 => begin(&name(&mut rng, "t"), &["a", "b"]),
             2 | 3 => vote(&name(&mut rng, "t"), participant, Vote::Yes),
             4 | 5 => acknowledge(&name(&mut rng, "t"), participant),
             6 => publish(&name(&mut rng, "p"), None, &"x".repeat(rng.usize(..40))),
-            _ => Command::OpenPublisher,
+            7 => Command::OpenPublisher,
+            8 => subscribe(&name(&mut rng, "s"), &name(&mut rng, "p"), Begin::Oldest),
+            // Of the last publications of some topic.
+            9 => stop(&name(&mut rng, "s"), (commands.len() as u64).saturating_sub(rng.u64(..40))),
+            _ => match rng.u8(..8) {
+                0 => Command::Unsubscribe { subscriber: name(&mut rng, "s") },
+                _ => stop(&name(&mut rng, "s"), (commands.len() as u64).saturating_sub(rng.u64(..40))),
+            },
         });
     }
     commands

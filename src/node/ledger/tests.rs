@@ -94,3 +94,38 @@ async fn a_subscriber_resumes_where_it_was() {
     assert!(matches!(ahead, Err(Failed::Ledger(Error::Publication(PublicationError::Ahead { .. })))));
     node.shutdown().await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscriber_is_told_until_it_acknowledges_after_a_restart_too() {
+    let dir = TempDir::new().unwrap();
+    let node = Node::open(dir.path()).await.unwrap();
+    let handle = node.handle();
+    let unknown = handle.receive_total("s", PATIENCE).await;
+    assert_eq!(unknown, Err(Error::from(UnknownSubscriber("s".into())).into()));
+    handle.subscribe_total("s", "p", Begin::Now, 2, PATIENCE).await.unwrap();
+    assert_eq!(handle.receive_total("s", SOON).await.unwrap(), []);
+    let waits = tokio::spawn({
+        let handle = handle.clone();
+        async move { handle.receive_total("s", PATIENCE).await }
+    });
+    let first = handle.publish_total("p", None, "1".into(), PATIENCE).await.unwrap();
+    assert_eq!(waits.await.unwrap().unwrap(), [Publication { position: first, payload: "1".into() }]);
+    let second = handle.publish_total("p", None, "2".into(), PATIENCE).await.unwrap();
+    let third = handle.publish_total("p", None, "3".into(), PATIENCE).await.unwrap();
+    handle.acknowledge_total("s", second, PATIENCE).await.unwrap();
+    node.shutdown().await.unwrap();
+
+    let node = Node::open(dir.path()).await.unwrap();
+    let handle = node.handle();
+    for _ in 0..2 {
+        let told = handle.receive_total("s", PATIENCE).await.unwrap();
+        assert_eq!(told.iter().map(|p| p.position).collect::<Vec<_>>(), [first], "the window is full");
+    }
+    handle.acknowledge_total("s", first, PATIENCE).await.unwrap();
+    let told = handle.receive_total("s", PATIENCE).await.unwrap();
+    assert_eq!(told.iter().map(|p| p.position).collect::<Vec<_>>(), [third]);
+    handle.unsubscribe_total("s", PATIENCE).await.unwrap();
+    let unknown = handle.unsubscribe_total("s", PATIENCE).await;
+    assert_eq!(unknown, Err(Error::from(UnknownSubscriber("s".into())).into()));
+    node.shutdown().await.unwrap();
+}
