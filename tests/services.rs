@@ -225,3 +225,73 @@ async fn what_is_acknowledged_is_not_delivered_again_and_what_is_not_is_through_
         assert_eq!(receiver.next().await.unwrap().text(), Some(expected));
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_total_order_a_subscriber_whose_replica_is_killed_goes_on_at_another() {
+    let mut cluster = started().await;
+    let topic = |cluster: &Cluster, n| at(cluster, n).topic("t", Guarantee::Total);
+    let publisher = cluster.client().topic("t", Guarantee::Total);
+    let mut receiver = topic(&cluster, 0).receive("s").from_oldest();
+    for n in 0..6 {
+        publisher.publish(n.to_string()).await.unwrap();
+    }
+    let mut seen = Vec::new();
+    while seen.len() < 6 {
+        let delivery = receiver.next().await.unwrap();
+        if !seen.contains(&delivery) {
+            seen.push(delivery);
+        }
+    }
+    let texts: Vec<_> = seen.iter().map(|d| d.text().unwrap()).collect();
+    assert_eq!(texts, ["0", "1", "2", "3", "4", "5"]);
+    // Out of order, and one of them at another replica while the stream of this one goes on.
+    receiver.acknowledge(&seen[0]).await.unwrap();
+    receiver.acknowledge(&seen[3]).await.unwrap();
+    topic(&cluster, 1).receive("s").acknowledge(&seen[1]).await.unwrap();
+    // What was on its way may still come; what was sent since then is not among it.
+    tokio::time::timeout(Duration::from_millis(500), async { while receiver.next().await.is_ok() {} })
+        .await
+        .unwrap_err();
+    for _ in 0..6 {
+        let again = receiver.next().await.unwrap();
+        assert!([2, 4, 5].iter().any(|n| again == seen[*n]), "{again:?} is acknowledged");
+    }
+    drop(receiver);
+    cluster.kill(0);
+    for n in [1, 2] {
+        let mut receiver = topic(&cluster, n).receive("s");
+        for expected in [2, 4, 5] {
+            assert_eq!(receiver.next().await.unwrap(), seen[expected]);
+        }
+    }
+    // A receiver that knows of several replicas moves by itself.
+    let endpoints = [1, 2].map(|n| cluster.endpoint(n));
+    let both = Client::builder().endpoints(endpoints).deadline(PATIENCE).connect().unwrap();
+    let mut receiver = both.topic("t", Guarantee::Total).receive("s");
+    assert_eq!(receiver.next().await.unwrap(), seen[2]);
+    cluster.start(0);
+    cluster.serves(0).await;
+    cluster.kill(1);
+    receiver.acknowledge(&seen[2]).await.unwrap();
+    cluster.start(1);
+    cluster.serves(1).await;
+    cluster.kill(2);
+    receiver.acknowledge(&seen[4]).await.unwrap();
+    loop {
+        let next = receiver.next().await.unwrap();
+        if next == seen[5] {
+            break;
+        }
+        // The stream had these before they were acknowledged.
+        assert!(next == seen[2] || next == seen[4], "{next:?}");
+    }
+    drop(receiver);
+    // The program, too; and whoever was killed knows it as well.
+    cluster.start(2);
+    publisher.publish("6").await.unwrap();
+    let args = ["subscribe", "t", "--as", "s", "--count", "2"];
+    assert_eq!(kvorum(&cluster, 2, &args), "5\n6\n");
+    cluster.kill(0);
+    publisher.publish("7").await.unwrap();
+    assert_eq!(kvorum(&cluster, 1, &["subscribe", "t", "--as", "s", "--count", "1"]), "7\n");
+}

@@ -42,6 +42,8 @@ pub(super) struct State {
     pub registers: BTreeMap<String, Cell>,
     pub ledger: ledger::Ledger,
     ledger_changed: watch::Sender<u64>,
+    /// What it shows of the ledger until there is a barrier, if it is behind.
+    pub shown: Option<ledger::View>,
     pub faults: VecDeque<Option<Fault>>,
     pub leader: Option<ProcessId>,
     pub serving: bool,
@@ -60,6 +62,7 @@ impl Default for Fake {
             registers: BTreeMap::new(),
             ledger: ledger::Ledger::default(),
             ledger_changed: watch::Sender::new(0),
+            shown: None,
             faults: VecDeque::new(),
             leader: Some(ProcessId(0)),
             serving: true,
@@ -177,12 +180,14 @@ impl Ledger for Fake {
 
     async fn ledger_barrier(&self, patience: Duration) -> Result<ledger::View, Refused> {
         self.read_barrier(patience).await?;
-        Ok(self.state().ledger.view())
+        let mut state = self.state();
+        state.shown = None;
+        Ok(state.ledger.view())
     }
 
     fn ledger(&self) -> Option<ledger::View> {
         let state = self.state();
-        state.serving.then(|| state.ledger.view())
+        state.serving.then(|| state.shown.clone().unwrap_or_else(|| state.ledger.view()))
     }
 
     fn ledger_changed(&self) -> watch::Receiver<u64> {

@@ -37,9 +37,9 @@ Goes on until it is interrupted, or --count is reached:
   kvorum subscribe news
   kvorum subscribe news --from oldest --print-cursor
   kvorum subscribe news --from 01000000000000002a    go on after the message that had this cursor
-  kvorum subscribe news -g reliable --as printer-1   each until it is printed, also across crashes
-In total order a cursor holds at every replica, otherwise at the one that gave it; so do the subscribers
-of --as: name one endpoint.")]
+  kvorum subscribe news --as printer-1               each until it is printed, also across crashes
+In total order a cursor holds at every replica, and a subscriber of --as goes on at any; otherwise they
+belong to the replica that gave or has them: name one endpoint.")]
 pub(super) struct Subscribe {
     /// The topic
     topic: String,
@@ -55,7 +55,7 @@ pub(super) struct Subscribe {
     /// Print the cursor before each message, with -w simple
     #[arg(long)]
     print_cursor: bool,
-    /// Have the replica keep where this subscriber is, and acknowledge each message once it is printed
+    /// Have the replica, or in total order the cluster, keep where this subscriber is, and acknowledge each message once it is printed
     #[arg(long = "as", value_name = "SUBSCRIBER")]
     subscriber: Option<String>,
     #[command(flatten)]

@@ -105,8 +105,9 @@ impl Subscription {
 /// program and of the replica: for programs that cannot store a cursor with the effect. They may see
 /// a message more than once.
 ///
-/// A subscriber is known to the replica where it began. The receiver stays with the endpoint that
-/// the client asks when it is made; a program that is started again connects to the same one.
+/// A subscriber of a total-order topic is the cluster's: it goes on at whatever replica answers. One of
+/// the others is known to the replica where it began. Its receiver stays with the endpoint that the
+/// client asks when it is made; a program that is started again connects to the same one.
 #[derive(Debug)]
 pub struct Receiver {
     stream: Stream<ReceiveRequest>,
@@ -115,12 +116,15 @@ pub struct Receiver {
 impl Receiver {
     pub(super) fn new(client: &Client, topic: pb::Topic, subscriber: String) -> Self {
         let mut client = client.clone();
-        client.pool = Arc::new(client.pool.only());
+        if topic.guarantee() != pb::Guarantee::Total {
+            client.pool = Arc::new(client.pool.only());
+        }
         let request = ReceiveRequest { topic: Some(topic), subscriber, oldest: false };
         Self { stream: Stream::new(client, request) }
     }
 
-    /// Begins with the oldest message that is kept, where the subscriber is new: not with the next.
+    /// Begins with the oldest message that is kept, where the subscriber is new, or fell off: not with
+    /// the next.
     pub fn from_oldest(mut self) -> Self {
         self.stream.request.oldest = true;
         self
@@ -131,10 +135,13 @@ impl Receiver {
     /// Cancel safe.
     ///
     /// # Errors
-    /// As [`Subscription::next`]; `FAILED_PRECONDITION` for a subscriber of another topic.
+    /// As [`Subscription::next`]: a subscriber that fell off goes on with [`from_oldest`](Self::from_oldest)
+    /// of another receiver. `FAILED_PRECONDITION` for a subscriber of another topic.
     pub async fn next(&mut self) -> Result<Delivery, Error> {
         loop {
             let reply = self.stream.next().await?;
+            // It is there now. If it falls off later, it is to be told, and not to go on in silence.
+            self.stream.request.oldest = false;
             if let Some(delivery) = delivery(reply)? {
                 return Ok(delivery);
             }
@@ -146,8 +153,10 @@ impl Receiver {
     /// # Errors
     /// `OUT_OF_RANGE` for what was never delivered.
     pub async fn acknowledge(&self, delivery: &Delivery) -> Result<(), Error> {
-        let subscriber = self.stream.request.subscriber.clone();
-        let request = AcknowledgeRequest { subscriber, position: delivery.position };
+        let ReceiveRequest { topic, subscriber, .. } = &self.stream.request;
+        let guarantee = topic.as_ref().map_or_else(Default::default, |topic| topic.guarantee);
+        let (subscriber, position) = (subscriber.clone(), delivery.position);
+        let request = AcknowledgeRequest { subscriber, position, guarantee };
         self.stream.client().settle(request).await.map(drop)
     }
 }

@@ -89,14 +89,6 @@ impl Client {
         };
         Topic { client: self.clone(), topic: pb::Topic { guarantee: guarantee.into(), name: name.into() } }
     }
-
-    /// Forgets a subscriber of [`Topic::receive`] at the replica that is asked.
-    ///
-    /// # Errors
-    /// `NOT_FOUND` where there is none.
-    pub async fn unsubscribe(&self, subscriber: impl Into<String>) -> Result<(), Error> {
-        self.settle(UnsubscribeRequest { subscriber: subscriber.into() }).await.map(drop)
-    }
 }
 
 impl Topic {
@@ -112,9 +104,21 @@ impl Topic {
         Subscription::new(self.client.clone(), self.topic.clone(), start)
     }
 
-    /// Deliveries, each until it is acknowledged. The replica keeps where the subscriber is.
+    /// Deliveries, each until it is acknowledged. The replica keeps where the subscriber is; in total
+    /// order, the cluster does.
     pub fn receive(&self, subscriber: impl Into<String>) -> Receiver {
         Receiver::new(&self.client, self.topic.clone(), subscriber.into())
+    }
+
+    /// Forgets a subscriber of [`receive`](Self::receive): of the replica that is asked; in total
+    /// order, of the cluster.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` where there is none; any more, if an earlier attempt of this call forgot it and its
+    /// answer was lost.
+    pub async fn unsubscribe(&self, subscriber: impl Into<String>) -> Result<(), Error> {
+        let request = UnsubscribeRequest { subscriber: subscriber.into(), guarantee: self.topic.guarantee };
+        self.client.settle(request).await.map(drop)
     }
 }
 

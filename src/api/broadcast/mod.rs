@@ -1,6 +1,7 @@
 //! Service `kvorum.v1.Broadcast`: topics in total order, which are the ledger's, and the others.
 
 mod ordered;
+mod received;
 mod redelivered;
 mod token;
 mod total;
@@ -36,7 +37,7 @@ enum Start {
     After(Token),
 }
 
-/// Where replies to a subscriber go: it takes one, and one waits. A subscriber that is slow holds up
+/// Where replies to a subscriber go: it takes one, and one or a few wait. A subscriber that is slow holds up
 /// no one but itself.
 type Replies = mpsc::Sender<Result<SubscribeReply, Status>>;
 
@@ -91,10 +92,7 @@ impl<R: Replica> Broadcast for Service<R> {
         let call = self.call(&request)?;
         let ReceiveRequest { topic, subscriber, oldest } = request.into_inner();
         match Topic::read(topic)? {
-            Topic::Total(_) => Err(Status::invalid_argument(
-                "kvorum: a total-order topic is read with a cursor, which holds at every replica; acknowledged \
-                 redelivery is for the other guarantees",
-            )),
+            Topic::Total(topic) => self.receive_total(topic, subscriber, oldest, call).await,
             Topic::Ordered(topic) => self.redeliver(topic, subscriber, oldest, call).await,
         }
     }
@@ -104,8 +102,13 @@ impl<R: Replica> Broadcast for Service<R> {
         request: Request<AcknowledgeRequest>,
     ) -> Result<Response<AcknowledgeReply>, Status> {
         let call = self.call(&request)?;
-        let AcknowledgeRequest { subscriber, position } = request.into_inner();
-        self.stop(subscriber, position, call).await?;
+        let request = request.into_inner();
+        let total = request.guarantee() == pb::Guarantee::Total;
+        let AcknowledgeRequest { subscriber, position, .. } = request;
+        match total {
+            true => self.stop_total(subscriber, position, call).await?,
+            false => self.stop(subscriber, position, call).await?,
+        }
         reply(AcknowledgeReply {})
     }
 
@@ -114,7 +117,15 @@ impl<R: Replica> Broadcast for Service<R> {
         request: Request<UnsubscribeRequest>,
     ) -> Result<Response<UnsubscribeReply>, Status> {
         let call = self.call(&request)?;
-        self.forget(request.into_inner().subscriber, call).await?;
+        let request = request.into_inner();
+        match request.guarantee() {
+            pb::Guarantee::Total => self.forget_total(request.subscriber, call).await?,
+            pb::Guarantee::BestEffort
+            | pb::Guarantee::Reliable
+            | pb::Guarantee::Fifo
+            | pb::Guarantee::Causal
+            | pb::Guarantee::Unspecified => self.forget(request.subscriber, call).await?,
+        }
         reply(UnsubscribeReply {})
     }
 }
@@ -142,8 +153,17 @@ impl<R: Replica> Service<R> {
         &self,
         pump: impl FnOnce(Self, Replies) -> F,
     ) -> Result<Response<ReceiverStream<Result<SubscribeReply, Status>>>, Status> {
+        self.stream_of(1, pump)
+    }
+
+    /// The same, where so many replies may be on their way.
+    fn stream_of<F: Future<Output = Status> + Send + 'static>(
+        &self,
+        replies: usize,
+        pump: impl FnOnce(Self, Replies) -> F,
+    ) -> Result<Response<ReceiverStream<Result<SubscribeReply, Status>>>, Status> {
         let subscriber = self.subscriber()?;
-        let (send, receive) = mpsc::channel(1);
+        let (send, receive) = mpsc::channel(replies);
         let pump = pump(self.clone(), send.clone());
         tokio::spawn(async move {
             let _subscriber = subscriber;

@@ -1,4 +1,4 @@
-//! Acknowledged redelivery.
+//! Acknowledged redelivery, of topics in other orders than the total one.
 
 use super::ordered::gather;
 use super::token::Token;
@@ -18,7 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status};
 
 /// A delivery is not told again within so long, however often the replica says that it is pending.
-const AGAIN: Duration = Duration::from_secs(1);
+pub(super) const AGAIN: Duration = Duration::from_secs(1);
 
 impl<R: Replica> Service<R> {
     pub(super) async fn redeliver(
@@ -48,8 +48,7 @@ impl<R: Replica> Service<R> {
 
     pub(super) async fn forget(&self, subscriber: String, call: Call) -> Result<(), Status> {
         let forgotten = self.replica().unsubscribe(subscriber, call.patience).await;
-        let unknown = forgotten.map_err(|why| self.refused(why))?;
-        unknown.map_err(|why| Status::not_found(why.to_string()))
+        forgotten.map_err(|why| self.refused(why))?.map_err(status::of_unsubscribe)
     }
 
     /// Sends what a subscriber has pending, again and again, until that is not possible any more.

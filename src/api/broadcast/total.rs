@@ -80,17 +80,19 @@ impl<R: Replica> Service<R> {
             if read.is_empty() {
                 changed.changed().await.map_err(|_| self.refused(Refused::Halted))?;
             }
-            for Publication { position, payload } in read {
-                cursor = position + 1;
-                let delivery = Delivery { payload, position, ..Default::default() };
-                let reply = SubscribeReply {
-                    what: Some(What::Delivery(delivery)),
-                    cursor: Token::Total(cursor).bytes(),
-                };
-                replies.send(Ok(reply)).await.map_err(gone)?;
+            for publication in read {
+                cursor = publication.position + 1;
+                replies.send(Ok(told(publication))).await.map_err(gone)?;
             }
         }
     }
+}
+
+/// A publication, on the wire.
+pub(super) fn told(Publication { position, payload }: Publication) -> SubscribeReply {
+    let delivery = Delivery { payload, position, ..Default::default() };
+    let cursor = Token::Total(position + 1).bytes();
+    SubscribeReply { what: Some(What::Delivery(delivery)), cursor }
 }
 
 fn refused(why: PublicationError) -> Status {

@@ -7,7 +7,7 @@ use crate::broadcast::Record;
 use crate::client::{Context, Cursor, Delivery, Error, Fate, Guarantee, Start};
 use crate::kernel::{ProcessId, ReplicatedBounds};
 use crate::ledger::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(60);
 const ALL: [Guarantee; 5] =
@@ -192,10 +192,95 @@ async fn a_delivery_comes_again_until_it_is_acknowledged() {
     assert_eq!(error.code(), Some(Code::OutOfRange), "{error}");
     let other = client(&fake).topic("u", Guarantee::Reliable).receive("s").next().await.unwrap_err();
     assert_eq!(other.code(), Some(Code::FailedPrecondition), "{other}");
-    client(&fake).unsubscribe("s").await.unwrap();
-    assert_eq!(client(&fake).unsubscribe("s").await.unwrap_err().code(), Some(Code::NotFound));
-    let total = client(&fake).topic("t", Guarantee::Total).receive("s").next().await.unwrap_err();
-    assert_eq!(total.code(), Some(Code::InvalidArgument), "{total}");
+    topic.unsubscribe("s").await.unwrap();
+    assert_eq!(topic.unsubscribe("s").await.unwrap_err().code(), Some(Code::NotFound));
+}
+
+#[tokio::test]
+async fn in_total_order_a_delivery_comes_again_until_it_is_acknowledged_and_from_any_replica() {
+    let fake = Fake::default();
+    let topic = client(&fake).topic("t", Guarantee::Total);
+    topic.publish("1").await.unwrap();
+    client(&fake).topic("other", Guarantee::Total).publish("none of it").await.unwrap();
+    let mut receiver = topic.receive("s").from_oldest();
+    let first = receiver.next().await.unwrap();
+    assert_eq!(text(&first), "1");
+    topic.publish("2").await.unwrap();
+    let second = receiver.next().await.unwrap();
+    assert_eq!(text(&second), "2", "at once");
+    let begun = Instant::now();
+    assert_eq!(receiver.next().await.unwrap(), first, "again");
+    assert_eq!(receiver.next().await.unwrap(), second);
+    assert!(begun.elapsed() > Duration::from_millis(800), "not before long");
+    receiver.acknowledge(&first).await.unwrap();
+    receiver.acknowledge(&first).await.unwrap();
+    assert_eq!(receiver.next().await.unwrap(), second);
+    drop(receiver);
+    // Another stream, as at another replica.
+    let mut receiver = topic.receive("s");
+    assert_eq!(receiver.next().await.unwrap(), second);
+    // A cursor goes on there, too.
+    let mut after = topic.subscribe(Start::After(first.cursor.clone()));
+    assert_eq!(after.next().await.unwrap(), second);
+    let never = Delivery { position: second.position + 1, ..second };
+    let error = receiver.acknowledge(&never).await.unwrap_err();
+    assert_eq!(error.code(), Some(Code::OutOfRange), "{error}");
+    let other = client(&fake).topic("u", Guarantee::Total).receive("s").next().await.unwrap_err();
+    assert_eq!(other.code(), Some(Code::FailedPrecondition), "{other}");
+    assert!(other.to_string().contains("total/t"), "{other}");
+    // Its name is another one than that of a replica's own subscriber.
+    let reliable = client(&fake).topic("t", Guarantee::Reliable);
+    assert_eq!(reliable.unsubscribe("s").await.unwrap_err().code(), Some(Code::NotFound));
+    topic.unsubscribe("s").await.unwrap();
+    let ended = receiver.next().await.unwrap_err();
+    assert_eq!(ended.code(), Some(Code::NotFound), "{ended}");
+    assert_eq!(topic.unsubscribe("s").await.unwrap_err().code(), Some(Code::NotFound));
+}
+
+#[tokio::test]
+async fn in_total_order_no_delivery_follows_an_acknowledgement_that_another_replica_took() {
+    let fake = Fake::default();
+    let topic = client(&fake).topic("t", Guarantee::Total);
+    topic.publish("1").await.unwrap();
+    let mut receiver = topic.receive("s").from_oldest();
+    let first = receiver.next().await.unwrap();
+    // The log takes the acknowledgement, and this replica shows its old state.
+    let stale = fake.state().ledger.view();
+    let stop = Command::AcknowledgeDelivery { subscriber: "s".into(), position: first.position };
+    fake.execute_ledger(stop).unwrap();
+    fake.state().shown = Some(stale);
+    let next = tokio::time::timeout(Duration::from_millis(2500), receiver.next());
+    assert!(next.await.is_err(), "it asks before it sends");
+    assert!(fake.state().shown.is_none());
+    topic.publish("2").await.unwrap();
+    assert_eq!(text(&receiver.next().await.unwrap()), "2");
+}
+
+#[tokio::test]
+async fn in_total_order_who_fell_off_is_told_and_goes_on_where_it_says() {
+    let fake = Fake::default();
+    fake.execute_ledger(Command::SetBounds(ReplicatedBounds { topic_entries: 2, ..ReplicatedBounds::MOST }))
+        .unwrap();
+    let topic = client(&fake).topic("t", Guarantee::Total);
+    let mut receiver = topic.receive("s").from_oldest();
+    topic.publish("1").await.unwrap();
+    let first = receiver.next().await.unwrap();
+    for payload in ["2", "3"] {
+        topic.publish(payload).await.unwrap();
+    }
+    let fell = loop {
+        match receiver.next().await {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(fell.code(), Some(Code::OutOfRange), "{fell}");
+    assert!(fell.to_string().contains("is not kept any more"), "{fell}");
+    let again = receiver.next().await.unwrap_err();
+    assert_eq!(again.code(), Some(Code::OutOfRange), "it has not said where it goes on: {again}");
+    assert_eq!(receiver.acknowledge(&first).await.unwrap_err().code(), Some(Code::OutOfRange));
+    assert_eq!(topic.receive("s").next().await.unwrap_err().code(), Some(Code::OutOfRange));
+    assert_eq!(text(&topic.receive("s").from_oldest().next().await.unwrap()), "2");
 }
 
 #[tokio::test]
