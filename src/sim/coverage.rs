@@ -190,6 +190,8 @@ coverage! {
         gaps: "gaps in a delivery log",
         /// Subscribers that were told that they fell off.
         fell_off: "subscribers that fell off",
+        /// Subscribers of total-order topics that were told that they fell off.
+        receivers_fell_off: "subscribers in total order that fell off",
         /// Publications sent again by their publisher.
         republished: "publications sent again",
         /// Readers told that their cursor fell off.
@@ -222,6 +224,8 @@ coverage! {
         timeouts: "transactions aborted by a timeout",
         /// Publications to total-order topics.
         ordered: "publications in total order",
+        /// Deliveries to subscribers of total-order topics, the first and the others.
+        receipts: "deliveries to a subscriber in total order",
         /// Log prefixes dropped.
         trims: "log trims",
         /// Steps taken.
@@ -264,7 +268,7 @@ mod tests {
     #[test]
     fn a_class_that_never_happened_is_missing_where_its_profile_has_it() {
         let mut coverage = Coverage::default();
-        assert_eq!(coverage.missing(Profile::Calm).len(), 15, "the work");
+        assert_eq!(coverage.missing(Profile::Calm).len(), 16, "the work");
         assert!(coverage.missing(Profile::Crashes).contains(&"crash loops"));
         assert!(!coverage.missing(Profile::Crashes).contains(&"torn batches"));
         assert!(coverage.missing(Profile::All).contains(&"torn batches"));

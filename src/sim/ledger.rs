@@ -1,10 +1,11 @@
-//! Clients of the ledger: they propose, begin transactions, vote and acknowledge, publish and read;
+//! Clients of the ledger: they propose, begin transactions, vote and acknowledge, publish, read, receive;
 //! and upkeep, which says at the leader whose time ran out. What they are told goes to the monitors.
 
 use super::clients::{Asked, Glimpse, Life};
 use super::coverage::Coverage;
-use super::monitors::{Commits, Decisions, Publications};
+use super::monitors::{Commits, Decisions, Publications, Shown};
 use super::property::{Failure, Property, Verdict, ensure};
+use super::receivers::{Receivers, Turn};
 use super::service::Up;
 use crate::atomic_commit::{Reason, Timeouts, Vote};
 use crate::broadcast::{Either, PublicationError, Publisher};
@@ -42,7 +43,15 @@ struct Waiting {
     request: RequestId,
     at: ProcessId,
     life: Life,
-    command: Command,
+    since: u64,
+    job: Job,
+}
+
+#[derive(Clone, Debug)]
+enum Job {
+    Execute(Command),
+    /// Receive for a subscriber; in the end, all there is.
+    Receive(usize, bool),
 }
 
 #[derive(Debug, Default)]
@@ -80,6 +89,7 @@ pub(super) struct LedgerClients {
     decisions: Decisions,
     commits: Commits,
     publications: Publications,
+    receivers: Receivers,
     next: RequestId,
     /// Values drawn so far: no two are the same.
     drawn: u64,
@@ -101,6 +111,7 @@ impl LedgerClients {
             decisions: Decisions::default(),
             commits: Commits::default(),
             publications: Publications::default(),
+            receivers: Receivers::new(TOPICS, mutants),
             next: FIRST,
             drawn: 0,
             answered: BTreeSet::new(),
@@ -154,12 +165,37 @@ impl LedgerClients {
         if upkeep {
             return Ok(self.keep_up(number, at, world));
         }
-        if self.rng.u8(..4) == 0 {
-            self.read(number, at, world, coverage)?;
-            return Ok(None);
+        match self.rng.u8(..8) {
+            0 | 1 => {
+                self.read(number, at, world, coverage)?;
+                return Ok(None);
+            }
+            2 | 3 if self.bounded => return self.receive(number, at, world, coverage),
+            _ => {}
         }
         Ok(match self.draw(number, view(world, at), coverage) {
             Some(command) => self.ask(number, at, command, world),
+            None => None,
+        })
+    }
+
+    /// A client does something for a subscriber.
+    fn receive(
+        &mut self,
+        number: usize,
+        at: ProcessId,
+        world: Glimpse<'_>,
+        coverage: &mut Coverage,
+    ) -> Result<Asked, Failure> {
+        let Some(view) = view(world, at) else { return Ok(None) };
+        Ok(match self.receivers.draw(&mut self.rng, view) {
+            Some(Turn::Execute(command)) => self.ask(number, at, command, world),
+            Some(Turn::Receive(subscriber)) => self.ask_to_receive(number, at, (subscriber, false), world),
+            Some(Turn::ReceiveAtOnce(subscriber)) => {
+                let shown = Shown { at, view, since: world.now, now: world.now };
+                self.receivers.receive(subscriber, shown, &mut self.publications, false, coverage)?;
+                None
+            }
             None => None,
         })
     }
@@ -260,12 +296,37 @@ impl LedgerClients {
     }
 
     fn ask(&mut self, number: usize, at: ProcessId, command: Command, world: Glimpse<'_>) -> Asked {
+        let patience = self.patience;
+        let event = |request| Event::Execute { request, command: command.encode(), patience };
+        self.await_answer(number, at, event, Job::Execute(command.clone()), world)
+    }
+
+    /// A read barrier at a process: it delivers what it shows behind that.
+    fn ask_to_receive(
+        &mut self,
+        number: usize,
+        at: ProcessId,
+        (subscriber, end): (usize, bool),
+        world: Glimpse<'_>,
+    ) -> Asked {
+        let patience = self.patience;
+        let event = |request| Event::Read { request, patience };
+        self.await_answer(number, at, event, Job::Receive(subscriber, end), world)
+    }
+
+    fn await_answer(
+        &mut self,
+        number: usize,
+        at: ProcessId,
+        event: impl FnOnce(RequestId) -> Event,
+        job: Job,
+        world: Glimpse<'_>,
+    ) -> Asked {
         let life = world.life(at)?;
         let request = self.next;
         self.next += 1;
-        let event = Event::Execute { request, command: command.encode(), patience: self.patience };
-        self.clients[number].waiting = Some(Waiting { request, at, life, command });
-        Some((at, event))
+        self.clients[number].waiting = Some(Waiting { request, at, life, since: world.now, job });
+        Some((at, event(request)))
     }
 
     /// A client reads a topic from its cursor, at a process.
@@ -292,9 +353,10 @@ impl LedgerClients {
     /// Whether these clients asked for what is indicated.
     pub(super) fn asked(&self, indication: &Up) -> bool {
         match indication {
-            Indication::Reply { request, .. } | Indication::Refused { request, .. } => *request >= FIRST,
-            Indication::Readable { .. }
-            | Indication::Returned { .. }
+            Indication::Reply { request, .. }
+            | Indication::Readable { request }
+            | Indication::Refused { request, .. } => *request >= FIRST,
+            Indication::Returned { .. }
             | Indication::Publish { .. }
             | Indication::Fetch { .. }
             | Indication::Topics(_)
@@ -316,7 +378,10 @@ impl LedgerClients {
         world: Glimpse<'_>,
         coverage: &mut Coverage,
     ) -> Verdict {
-        let (Indication::Reply { request, .. } | Indication::Refused { request, .. }) = indication else {
+        let (Indication::Reply { request, .. }
+        | Indication::Readable { request }
+        | Indication::Refused { request, .. }) = indication
+        else {
             return Ok(());
         };
         ensure(self.answered.insert(*request), Property::AtMostOnce, || {
@@ -325,10 +390,24 @@ impl LedgerClients {
         let is_mine = |c: &Client| c.waiting.as_ref().is_some_and(|w| w.request == *request && w.at == at);
         let Some(number) = self.clients.iter().position(is_mine) else { return Ok(()) };
         let Some(waiting) = self.clients[number].waiting.take() else { return Ok(()) };
-        let Indication::Reply { reply, .. } = indication else { return Ok(()) };
-        let Either::Second(reply) = reply else { return nonsense(at, "a reply of the store") };
-        let end = view(world, at).map_or(u64::MAX, View::end);
-        match (waiting.command, reply) {
+        let shows = view(world, at);
+        let shown = shows.map(|view| Shown { at, view, since: waiting.since, now: world.now });
+        let (command, reply) = match (waiting.job, indication) {
+            (_, Indication::Refused { .. }) => return Ok(()),
+            (Job::Receive(subscriber, end), Indication::Readable { .. }) => {
+                let Some(shown) = shown else { return Ok(()) };
+                return self.receivers.receive(subscriber, shown, &mut self.publications, end, coverage);
+            }
+            (Job::Execute(command), Indication::Reply { reply: Either::Second(reply), .. }) => {
+                (command, reply)
+            }
+            (job, _) => return nonsense(at, &format!("something else, to {job:?}")),
+        };
+        if let Some(verdict) = shown.and_then(|shown| self.receivers.upon(&command, reply, shown)) {
+            return verdict;
+        }
+        let end = shows.map_or(u64::MAX, View::end);
+        match (command, reply) {
             (Command::Propose { instance, .. }, Ok(Response::Decided(value))) => {
                 coverage.decisions += 1;
                 self.decisions.decides(at, &instance, value, end)
@@ -367,6 +446,10 @@ impl LedgerClients {
                 self.bounded = true;
                 ensure(*bounds == BOUNDS, Property::ClientHistory, || format!("{at} sets other bounds"))
             }
+            (
+                Command::Subscribe { .. } | Command::AcknowledgeDelivery { .. } | Command::Unsubscribe { .. },
+                _,
+            ) if shows.is_none() => Ok(()),
             (command, reply) => nonsense(at, &format!("{reply:?} to {command:?}")),
         }
     }
@@ -379,6 +462,23 @@ impl LedgerClients {
         let command = self.propose(instance, "probed".into());
         self.clients.insert(number, Client::default());
         self.ask(number, at, command, world)
+    }
+
+    /// Receives at one process, for each subscriber: where faults have stopped all must be delivered.
+    pub(super) fn probe_receipts(&mut self, at: ProcessId, world: Glimpse<'_>) -> Vec<Asked> {
+        let mut asked = Vec::new();
+        for subscriber in 0..self.receivers.len() {
+            let number = self.programs();
+            self.clients.insert(number, Client::default());
+            asked.push(self.ask_to_receive(number, at, (subscriber, true), world));
+        }
+        asked
+    }
+
+    /// Whether everybody received who asked to.
+    pub(super) fn receives(&self) -> bool {
+        let waiting = self.clients.iter().filter_map(|client| client.waiting.as_ref());
+        !waiting.into_iter().any(|waiting| matches!(waiting.job, Job::Receive(..)))
     }
 
     /// Whether a process shows the decision of every probe.
@@ -407,5 +507,6 @@ pub(super) fn fold(view: &View, mut fold: impl FnMut(u64)) {
         view.publications().publishers().len(),
     ];
     counts.into_iter().for_each(|count| fold(count as u64));
+    view.subscribers().places().values().for_each(|place| fold(place.low));
     fold(view.end());
 }

@@ -58,6 +58,7 @@ pub(super) fn check(world: &mut World, adversary: &mut Adversary) -> Verdict {
         if !matches!(world.role(*p), Some(Role::Learner(_))) {
             world.probe(*p)?;
             world.probe_consensus(*p)?;
+            world.probe_receipts(*p)?;
         }
     }
     let near: Vec<ProcessId> = world.members().filter(|p| hears_majority(world, *p)).collect();
@@ -92,6 +93,9 @@ pub(super) fn check(world: &mut World, adversary: &mut Adversary) -> Verdict {
             format!("{p} hears {leader}, and has not learned every decision{}", roles(world))
         })?;
     }
+    ensure(world.ledger.receives(), Property::Recurrence, || {
+        format!("a subscriber in total order is delivered nothing, though {leader} leads{}", roles(world))
+    })?;
     ensure(world.ledger.waiting() == 0, Property::ConsensusTermination, || {
         format!("{} requests to the ledger have no answer{}", world.ledger.waiting(), roles(world))
     })?;

@@ -39,6 +39,7 @@ mod network;
 mod outlet;
 mod process;
 mod property;
+mod receivers;
 mod registers;
 mod said;
 mod script;

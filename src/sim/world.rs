@@ -531,6 +531,15 @@ impl World {
         Ok(())
     }
 
+    /// Receives at a process, which must deliver everything.
+    pub(super) fn probe_receipts(&mut self, at: ProcessId) -> Verdict {
+        let glimpse = Glimpse { processes: &self.processes, now: self.step };
+        for asked in self.ledger.probe_receipts(at, glimpse) {
+            self.ask(asked)?;
+        }
+        Ok(())
+    }
+
     /// Sends a put to a process, which must answer it.
     pub(super) fn probe(&mut self, at: ProcessId) -> Verdict {
         let glimpse = Glimpse { processes: &self.processes, now: self.step };

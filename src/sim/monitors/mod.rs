@@ -15,6 +15,7 @@ mod one_value;
 mod prefix;
 mod promises;
 mod publications;
+mod receipts;
 
 use self::chosen::Chosen;
 pub(super) use self::commits::Commits;
@@ -27,6 +28,7 @@ use self::one_value::Values;
 use self::prefix::Prefix;
 use self::promises::Promises;
 pub(super) use self::publications::Publications;
+pub(super) use self::receipts::{Receipts, Shown};
 use super::disk::SimDisk;
 use super::facts::Facts;
 pub(super) use super::property::{Failure, Property, Verdict, ensure};

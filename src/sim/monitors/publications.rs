@@ -5,6 +5,7 @@ use crate::broadcast::Publication;
 use crate::kernel::ProcessId;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// What was published so far. No two publications have the same payload.
 #[derive(Debug, Default)]
@@ -41,6 +42,12 @@ impl Publications {
         ensure(before == position, Property::PublishedOnce, || {
             format!("{p} tells that {payload:?} is at {position}, and it was at {before}")
         })
+    }
+
+    /// Positions of a topic that anybody was told of.
+    pub(in crate::sim) fn known(&self, topic: &str, range: Range<u64>) -> impl Iterator<Item = u64> {
+        let range = range.start.min(range.end)..range.end;
+        self.at.range(range).filter(move |(_, (of, _))| *of == topic).map(|(position, _)| *position)
     }
 
     /// A reader finds these at a process whose log was applied to `end`; there were no more.
