@@ -36,7 +36,7 @@ pub(super) struct Receivers {
 
 impl Receivers {
     pub(super) fn new(topics: [&'static str; 2], mutants: Mutants) -> Self {
-        let receipts = [Receipts::new("r0", topics[0], WINDOW), Receipts::new("r1", topics[1], WINDOW)];
+        let receipts = [Receipts::new("s0", topics[0], WINDOW), Receipts::new("s1", topics[1], WINDOW)];
         Self { receipts, fell: [None, None], topics, mutants }
     }
 
@@ -131,11 +131,11 @@ impl Receivers {
         };
         let receipts = self.receipts.iter_mut().find(|r| r.name() == subscriber);
         Some(match (command, reply, receipts) {
-            (Command::Subscribe { .. }, Ok(Response::Subscribed(low)), Some(receipts)) => {
-                receipts.subscribed((shown.at, shown.now), Ok(*low))
+            (Command::Subscribe { begin, .. }, Ok(Response::Subscribed(low)), Some(receipts)) => {
+                receipts.subscribed((shown.at, shown.now), *begin, Ok(*low))
             }
-            (Command::Subscribe { .. }, Err(Error::Subscribe(why)), Some(receipts)) => {
-                receipts.subscribed((shown.at, shown.now), Err(why))
+            (Command::Subscribe { begin, .. }, Err(Error::Subscribe(why)), Some(receipts)) => {
+                receipts.subscribed((shown.at, shown.now), *begin, Err(why))
             }
             (
                 Command::AcknowledgeDelivery { position, .. },

@@ -2,7 +2,7 @@
 //! acknowledged, at whatever process.
 
 use super::{Property, Publications, Verdict, ensure};
-use crate::broadcast::{AcknowledgeError, FellOff, Publication, SubscribeError};
+use crate::broadcast::{AcknowledgeError, Begin, FellOff, Publication, SubscribeError};
 use crate::kernel::ProcessId;
 use crate::ledger::View;
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,6 +74,7 @@ impl Receipts {
     pub(in crate::sim) fn subscribed(
         &mut self,
         (at, now): (ProcessId, u64),
+        begin: Begin,
         outcome: Result<u64, &SubscribeError>,
     ) -> Verdict {
         match outcome {
@@ -84,6 +85,8 @@ impl Receipts {
                     format!("{at} says that {name} stands at {low}, which is acknowledged")
                 })
             }
+            // That is where it wanted to go on, and not where it stands.
+            Err(SubscribeError::FellOff(fell)) if begin == Begin::At(fell.position) => Ok(()),
             Err(SubscribeError::FellOff(fell)) => self.falls(at, *fell),
             Err(other) => {
                 ensure(false, Property::Recurrence, || format!("{at} refuses {}: {other}", self.name))
