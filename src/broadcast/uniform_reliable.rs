@@ -306,7 +306,11 @@ impl UniformReliable {
         peer.counts = trusted;
         peer.heard = self.config.timing.election;
         if moved {
-            peer.resend = self.config.timing.resend;
+            // Not anew, where it runs: a peer that takes one message after the other from elsewhere
+            // would never be offered the one that it can have from here alone.
+            if peer.resend == 0 {
+                peer.resend = self.config.timing.resend;
+            }
             if peer.next.is_some() {
                 self.offer(from, turn);
             }
