@@ -127,9 +127,7 @@ impl Leader {
     fn sync(&mut self, to: ProcessId, promise: &Promise, acceptor: &Acceptor, now: Ticks, turn: &mut Turn) {
         let Some(follower) = self.followers.get_mut(&to) else { return };
         let log = acceptor.log();
-        let from = if promise.acc == self.n {
-            promise.len
-        } else if self.config.mutants.on(Mutant::SyncFromTheEnd) {
+        let from = if promise.acc == self.n || self.config.mutants.on(Mutant::SyncFromTheEnd) {
             promise.len
         } else if promise.acc == self.adopted_acc {
             // A promiser that learned decided entries may hold more of them than were adopted.
