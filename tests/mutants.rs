@@ -86,7 +86,7 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         Mutant::TrimmedUnacknowledged => (P::KeptForCursor, All, STEPS, 20),
         Mutant::RedeliveredAfterStop => (P::Stop, All, STEPS, 20),
         Mutant::WindowIgnored => (P::BoundedPending, All, STEPS, 20),
-        Mutant::StoppedUnsaved => (P::Stop, All, STEPS, 40),
+        Mutant::StoppedUnsaved => (P::Stop, All, STEPS, 100),
         Mutant::ReceivedUnconfirmed => (P::Stop, All, STEPS, 40),
         Mutant::LastProposalDecides => (P::ConsensusAgreement, All, STEPS, 20),
         Mutant::DecisionUnproposed => (P::ConsensusValidity, All, STEPS, 10),
