@@ -5,6 +5,7 @@ use crate::kernel::ProcessId;
 use crate::sim::Property;
 use crate::sim::disk::Fault;
 use crate::sim::facts::Facts;
+use crate::sim::monitors::entries;
 use crate::sim::trace::{Note, Part, Subject};
 use crate::stack::Role;
 use std::collections::{BTreeMap, BTreeSet};
@@ -323,10 +324,6 @@ fn turned(row: &mut Row, before: Option<Part>, now: Part) {
         row.telling |= !quiet;
     }
     if now.decided > decided && before.is_some() {
-        row.says(Tone::Part, format!("takes {} for decided", count(now.decided)));
+        row.says(Tone::Part, format!("takes {} for decided", entries(now.decided)));
     }
-}
-
-fn count(entries: u64) -> String {
-    if entries == 1 { "1 entry".into() } else { format!("{entries} entries") }
 }

@@ -2,7 +2,7 @@
 //! written twice by one request. And revisions never go back: what a process shows only grows,
 //! also across its crashes. And state agreement: equal prefixes of the log give equal states.
 
-use super::{Property, Verdict, digest, ensure};
+use super::{Property, Verdict, digest, ensure, entries};
 use crate::kernel::ProcessId;
 use std::collections::BTreeMap;
 
@@ -44,7 +44,7 @@ impl Effects {
     pub(in crate::sim) fn state(&mut self, p: ProcessId, applied: u64, state: u64) -> Verdict {
         let known = *self.states.entry(applied).or_insert(state);
         ensure(known == state, Property::StateAgreement, || {
-            format!("{p} has applied {applied} entries, and its state is not that of others who had")
+            format!("{p} has applied {}, and its state is not that of others who had", entries(applied))
         })
     }
 

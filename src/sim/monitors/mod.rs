@@ -46,6 +46,11 @@ pub(super) fn digest(entry: &[u8]) -> u64 {
     hash.max(1)
 }
 
+/// So many entries, in words.
+pub(super) fn entries(count: u64) -> String {
+    if count == 1 { "1 entry".into() } else { format!("{count} entries") }
+}
+
 /// All monitors of the log protocol.
 #[derive(Debug)]
 pub(super) struct Monitors {

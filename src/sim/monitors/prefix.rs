@@ -2,7 +2,7 @@
 //! one another, and only grow. And durable majority: what is decided was chosen.
 
 use super::chosen::Chosen;
-use super::{Property, Verdict, digest, ensure};
+use super::{Property, Verdict, digest, ensure, entries};
 use crate::kernel::{LoggedLog, ProcessId};
 
 /// The decided log, and how far each process has it.
@@ -42,11 +42,12 @@ impl Prefix {
         }
         let from = seen.unwrap_or(0);
         ensure(decided >= from, Property::PrefixAgreement, || {
-            format!("{p} took {from} entries for decided, and now only {decided}")
+            format!("{p} took {} for decided, and now only {decided}", entries(from))
         })?;
         ensure(decided <= chosen.len(), Property::DurableMajority, || {
             format!(
-                "{p} takes {decided} entries for decided, and a majority holds only {} of them durably in one ballot",
+                "{p} takes {} for decided, and a majority holds only {} durably in one ballot",
+                entries(decided),
                 chosen.len()
             )
         })?;
