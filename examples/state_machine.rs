@@ -50,7 +50,9 @@ struct Bank {
     saved: Checkpoint,
     /// The one that is being written, and how many of its rows are.
     writing: Option<(Checkpoint, Vec<Bytes>, u32)>,
-    /// Rows of the checkpoint before the last one: they go with the next one.
+    /// The number of the next one: no row on the disk has it.
+    next: u64,
+    /// Rows that the last finished checkpoint does not need: they go with the next one.
     garbage: Vec<RowKey>,
     held: bool,
 }
@@ -119,13 +121,14 @@ impl StateMachine for Bank {
         let row =
             |row: &[(&String, &u64)]| postcard::to_allocvec(row).expect("plain data always encodes").into();
         let rows: Vec<Bytes> = all.chunks(ROW).map(row).collect();
-        let number = self.saved.number + 1;
+        let number = self.next.max(1);
+        self.next = number + 1;
         let checkpoint = Checkpoint { number, rows: rows.len() as u32, generation: self.generation };
         self.writing = Some((checkpoint, rows, 0));
     }
 
-    /// Rows of the last finished checkpoint stay until the next one is finished; those of the one
-    /// before it go now.
+    /// Rows of the last finished checkpoint stay until the next one is finished; what it does not
+    /// need goes now.
     fn checkpoint_piece(&mut self, budget: usize) -> Piece {
         let Some((checkpoint, rows, mut written)) = self.writing.take() else { return Piece::default() };
         let mut piece = Piece::default();
@@ -162,9 +165,18 @@ impl StateMachine for Bank {
     }
 
     fn load(loader: Loader) -> Option<Self> {
-        let Loader { checkpoint, accounts, rows } = loader;
+        let Loader { checkpoint, accounts, rows, others } = loader;
         let (accounts, generation) = (Arc::new(accounts), checkpoint.generation);
-        (rows == checkpoint.rows).then(|| Self { accounts, generation, saved: checkpoint, ..Self::default() })
+        let highest = others.iter().map(|key| key.main).max().unwrap_or(0).max(checkpoint.number);
+        let bank = Self {
+            accounts,
+            generation,
+            saved: checkpoint,
+            next: highest + 1,
+            garbage: others,
+            ..Self::default()
+        };
+        (rows == checkpoint.rows).then_some(bank)
     }
 
     fn empty_loader() -> Loader {
@@ -180,6 +192,7 @@ struct Loader {
     checkpoint: Checkpoint,
     accounts: Accounts,
     rows: u32,
+    others: Vec<RowKey>,
 }
 
 impl Load for Loader {
@@ -193,7 +206,8 @@ impl Load for Loader {
 
     /// Rows of another checkpoint are older, or of one that a crash interrupted: they do not count.
     fn row(&mut self, key: RowKey, value: Bytes) -> bool {
-        if key.main != self.checkpoint.number || key.sub >= self.checkpoint.rows {
+        if key.main != self.checkpoint.number {
+            self.others.push(key);
             return true;
         }
         let Ok(row) = postcard::from_bytes::<Vec<(String, u64)>>(&value) else { return false };
@@ -257,4 +271,73 @@ async fn reopen(dir: &Path, ports: &[u16]) -> Result<Replica<Bank>, kvorum::node
         }
     }
     replica(dir, ports, 2).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is durable: rows, and the last finished checkpoint.
+    #[derive(Default)]
+    struct Disk {
+        rows: BTreeMap<RowKey, Bytes>,
+        meta: Option<Bytes>,
+    }
+
+    impl Disk {
+        /// Stores the next piece; says whether that finished the checkpoint.
+        fn store(&mut self, piece: Piece) -> bool {
+            assert!(piece.puts.iter().all(|(key, _)| !piece.deletes.contains(key)));
+            piece.deletes.iter().for_each(|key| assert!(self.rows.remove(key).is_some(), "{key:?}"));
+            self.rows.extend(piece.puts);
+            let finished = piece.finished.is_some();
+            self.meta = piece.finished.or(self.meta.take());
+            finished
+        }
+
+        fn boot(&self) -> Bank {
+            let mut loader =
+                self.meta.as_ref().map_or_else(Bank::empty_loader, |m| Loader::begin(m).unwrap());
+            assert!(self.rows.iter().all(|(key, value)| loader.row(*key, value.clone())));
+            Bank::load(loader).expect("rows and checkpoint agree")
+        }
+    }
+
+    fn deposit(bank: &mut Bank, to: usize) {
+        let command = Command::Deposit { to: format!("account {to}"), amount: 1 };
+        bank.apply(0, command.encode().into()).unwrap();
+    }
+
+    #[test]
+    fn a_crash_at_any_piece_of_a_checkpoint_leaves_the_one_before_it() {
+        for pieces in 1..8 {
+            let (mut disk, mut bank) = (Disk::default(), Bank::default());
+            (0..200).for_each(|n| deposit(&mut bank, n));
+            bank.begin_checkpoint();
+            let before = bank.accounts.clone();
+            while !disk.store(bank.checkpoint_piece(1)) {}
+
+            (0..400).for_each(|n| deposit(&mut bank, n));
+            bank.begin_checkpoint();
+            let after = bank.accounts.clone();
+            let mut finished = false;
+            for _ in 0..pieces {
+                finished = finished || disk.store(bank.checkpoint_piece(1));
+            }
+            bank = disk.boot();
+            assert_eq!(bank.accounts, if finished { after.clone() } else { before });
+
+            // What the crash left behind is gone after two more.
+            for _ in 0..2 {
+                bank.begin_checkpoint();
+                while !disk.store(bank.checkpoint_piece(1)) {}
+            }
+            assert_eq!(disk.boot().accounts, bank.accounts);
+            assert_eq!(
+                disk.rows.len(),
+                2 * bank.accounts.len().div_ceil(ROW),
+                "the last one, and the one before"
+            );
+        }
+    }
 }

@@ -133,9 +133,9 @@ fn focus(property: Option<Property>) -> Focus {
             | P::ElectedBallots
             | P::Leader
             | P::LeaderAccuracy
-            | P::LeaderAgreement,
-        ) => (Kind::Protocol, &[Log]),
-        Some(P::Progress) => (Kind::Protocol, &[Log, Ledger]),
+            | P::LeaderAgreement
+            | P::Progress,
+        ) => (Kind::Protocol, &[Log, Ledger]),
         Some(P::RegisterAtomicity | P::RegisterTermination) => (Kind::Protocol, &[Registers]),
         Some(P::AtMostOnce | P::ClientHistory) => (Kind::Aside, &[Log]),
         Some(
