@@ -13,8 +13,8 @@ use std::{
 use kvorum::proto::{
     etcdserverpb::{self as pb, cluster_server, kv_server, maintenance_server, response_op},
     kvorum::v1::{
-        self as own, atomic_commit_server, broadcast_server, consensus_server, reason::Kind, register_server,
-        subscribe_reply::What,
+        self as own, atomic_commit_server, bounds_server, broadcast_server, consensus_server, reason::Kind,
+        register_server, subscribe_reply::What,
     },
     mvccpb::KeyValue,
 };
@@ -356,8 +356,22 @@ impl broadcast_server::Broadcast for Canned {
         Ok(Response::new(own::AcknowledgeReply {}))
     }
 
-    async fn unsubscribe(&self, _: Request<own::UnsubscribeRequest>) -> Reply<own::UnsubscribeReply> {
-        Err(Status::unimplemented(""))
+    async fn unsubscribe(&self, request: Request<own::UnsubscribeRequest>) -> Reply<own::UnsubscribeReply> {
+        self.asked(&request);
+        Ok(Response::new(own::UnsubscribeReply {}))
+    }
+}
+
+#[tonic::async_trait]
+impl bounds_server::Bounds for Canned {
+    async fn get_bounds(&self, request: Request<own::GetBoundsRequest>) -> Reply<own::BoundSet> {
+        self.asked(&request);
+        Ok(Response::new(own::BoundSet { topics: Some(256), topic_entries: Some(5), ..Default::default() }))
+    }
+
+    async fn set_bounds(&self, request: Request<own::BoundSet>) -> Reply<own::BoundSet> {
+        self.asked(&request);
+        Ok(Response::new(request.into_inner()))
     }
 }
 
@@ -375,6 +389,7 @@ fn serve(canned: Canned) -> (tokio::runtime::Runtime, SocketAddr) {
         .add_service(cluster_server::ClusterServer::new(canned.clone()))
         .add_service(maintenance_server::MaintenanceServer::new(canned.clone()))
         .add_service(register_server::RegisterServer::new(canned.clone()))
+        .add_service(bounds_server::BoundsServer::new(canned.clone()))
         .add_service(consensus_server::ConsensusServer::new(canned.clone()))
         .add_service(atomic_commit_server::AtomicCommitServer::new(canned.clone()))
         .add_service(broadcast_server::BroadcastServer::new(canned))
@@ -477,6 +492,9 @@ const SERVICES: &[(&str, &str)] = &[
     ("subscribe|news|--count|2|--from|0263|--print-cursor", ""),
     ("subscribe|chat|-g|causal|--count|1|-w|json", ""),
     ("subscribe|jobs|-g|reliable|--as|printer|--count|2", ""),
+    ("subscribe|jobs|--as|printer|--forget", ""),
+    ("bounds|--topic-entries|5", ""),
+    ("bounds|-w|json", ""),
 ];
 
 fn run(program: &str, address: SocketAddr, arguments: &str, input: &str) -> Output {
@@ -585,6 +603,8 @@ fn errors_go_to_standard_error_with_the_documented_exit_codes() {
         ("commit|begin|t", 2, "<PARTICIPANTS>"),
         ("subscribe|t|--from|xyz", 2, "neither oldest, nor now, nor a cursor"),
         ("subscribe|t|--as|s|--from|00", 2, "the replica keeps the cursor"),
+        ("subscribe|t|--forget", 2, "--as <SUBSCRIBER>"),
+        ("bounds|--topics|some", 2, "invalid digit"),
         ("publish|t|m|-w|table", 2, "use simple or json"),
         ("register|write|lost|v", 3, "may or may not have been executed"),
         ("nonsense", 2, "unrecognized subcommand"),

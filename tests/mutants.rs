@@ -37,7 +37,7 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         Mutant::SyncFromTheEnd => (P::OneValue, All, STEPS, 100),
         Mutant::SyncShortens => (P::Promises, All, STEPS, 40),
         Mutant::PromiseIgnoresQueue => (P::ChosenStays, All, STEPS, 300),
-        Mutant::ReadIndexEarly => (P::ClientHistory, All, STEPS, 300),
+        Mutant::ReadIndexEarly => (P::ClientHistory, All, STEPS, 600),
         Mutant::QuorumOfMessages => (P::DurableMajority, All, STEPS, 20),
         Mutant::LeaderCountsEarly => (P::DurableMajority, All, STEPS, 20),
         Mutant::ExposeBeforeSync => (P::Exposure, All, STEPS, 10),

@@ -38,6 +38,7 @@ Goes on until it is interrupted, or --count is reached:
   kvorum subscribe news --from oldest --print-cursor
   kvorum subscribe news --from 01000000000000002a    go on after the message that had this cursor
   kvorum subscribe news --as printer-1               each until it is printed, also across crashes
+  kvorum subscribe news --as printer-1 --forget      no more of that
 In total order a cursor holds at every replica, and a subscriber of --as goes on at any; otherwise they
 belong to the replica that gave or has them: name one endpoint.")]
 pub(super) struct Subscribe {
@@ -55,9 +56,13 @@ pub(super) struct Subscribe {
     /// Print the cursor before each message, with -w simple
     #[arg(long)]
     print_cursor: bool,
-    /// Have the replica, or in total order the cluster, keep where this subscriber is, and acknowledge each message once it is printed
+    /// Have the replica, or in total order the cluster, keep where this subscriber is, and acknowledge
+    /// each message once it is printed
     #[arg(long = "as", value_name = "SUBSCRIBER")]
     subscriber: Option<String>,
+    /// Forget the subscriber: nothing is kept for it any more
+    #[arg(long, requires = "subscriber", conflicts_with_all = ["from", "count", "print_cursor"])]
+    forget: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -142,6 +147,10 @@ impl Subscribe {
                 Ok(())
             });
         };
+        if self.forget {
+            block_on(async { Ok(topic.unsubscribe(subscriber).await?) })?;
+            return printer.done();
+        }
         let mut receiver = match self.from {
             From::Oldest => topic.receive(subscriber).from_oldest(),
             From::Now => topic.receive(subscriber),

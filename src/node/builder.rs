@@ -120,7 +120,7 @@ impl Builder {
     }
 
     /// Starts the node, on the current tokio runtime. A member of a cluster serves once a majority
-    /// of it is up: see [`Handle::serving`].
+    /// of it is up: see [`Handle::serving`](super::Handle::serving).
     ///
     /// # Errors
     /// When the settings contradict themselves or what is stored, when a port is taken, or when

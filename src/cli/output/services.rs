@@ -61,7 +61,8 @@ impl Printer {
         ];
         let json: BTreeMap<&str, u64> = bounds.iter().filter_map(|(name, n)| Some((*name, (*n)?))).collect();
         self.say(&json, |out| {
-            bounds.iter().try_for_each(|(name, n)| writeln!(out, "{name:<18} {}", n.unwrap_or_default()))
+            let known = bounds.iter().filter_map(|(name, n)| Some((name, (*n)?)));
+            known.into_iter().try_for_each(|(name, n)| writeln!(out, "{name:<18} {n}"))
         })
     }
 
