@@ -41,6 +41,8 @@ pub(super) struct State {
     pub barriers: usize,
     pub registers: BTreeMap<String, Cell>,
     pub ledger: ledger::Ledger,
+    /// How often somebody looked at it.
+    pub looks: u64,
     ledger_changed: watch::Sender<u64>,
     /// What it shows of the ledger until there is a barrier, if it is behind.
     pub shown: Option<ledger::View>,
@@ -61,6 +63,7 @@ impl Default for Fake {
             barriers: 0,
             registers: BTreeMap::new(),
             ledger: ledger::Ledger::default(),
+            looks: 0,
             ledger_changed: watch::Sender::new(0),
             shown: None,
             faults: VecDeque::new(),
@@ -186,7 +189,8 @@ impl Ledger for Fake {
     }
 
     fn ledger(&self) -> Option<ledger::View> {
-        let state = self.state();
+        let mut state = self.state();
+        state.looks += 1;
         state.serving.then(|| state.shown.clone().unwrap_or_else(|| state.ledger.view()))
     }
 

@@ -113,20 +113,42 @@ impl<R: Replica> Service<R> {
                 permit.send(Ok(told(publication)));
             }
             // Until this replica shows a reason to ask again.
-            while self.shows_nothing_due(subscriber, topic, &told_at)? {
-                let again = told_at.values().min().map(|first| *first + AGAIN);
+            while let Some(again) = self.nothing_before(subscriber, topic, &told_at)? {
+                let due = async {
+                    match again {
+                        Again::At(when) => sleep_until(when).await,
+                        Again::Never => std::future::pending().await,
+                    }
+                };
                 tokio::select! {
                     news = changed.changed() => news.map_err(|_| self.refused(Refused::Halted))?,
-                    () = sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {}
+                    () = due => {}
                 }
             }
         }
     }
 
-    fn shows_nothing_due(&self, subscriber: &str, topic: &str, told_at: &Told) -> Result<bool, Status> {
+    /// Until when the view of this replica shows nothing to be sent; nothing, where it does now.
+    fn nothing_before(&self, subscriber: &str, topic: &str, told_at: &Told) -> Result<Option<Again>, Status> {
         let view = self.replica().ledger().ok_or_else(|| self.refused(Refused::Halted))?;
-        Ok(pending(&view, subscriber, topic).is_ok_and(|pending| due(pending, told_at).is_empty()))
+        // That it gets nothing more is something to be sent.
+        let Ok(pending) = pending(&view, subscriber, topic) else { return Ok(None) };
+        let told: Option<Vec<Instant>> = pending.iter().map(|p| told_at.get(&p.position).copied()).collect();
+        Ok(match told.map(|told| told.into_iter().min()) {
+            None => None,
+            Some(None) => Some(Again::Never),
+            Some(Some(first)) if first.elapsed() >= AGAIN => None,
+            Some(Some(first)) => Some(Again::At(first + AGAIN)),
+        })
     }
+}
+
+/// When something is to be sent again.
+enum Again {
+    /// At this instant.
+    At(Instant),
+    /// Not before there is news.
+    Never,
 }
 
 /// What a subscriber has pending in a view, or why it is delivered nothing more.

@@ -5,7 +5,7 @@ use crate::Client;
 use crate::api::fake::KEPT;
 use crate::broadcast::Record;
 use crate::client::{Context, Cursor, Delivery, Error, Fate, Guarantee, Start};
-use crate::kernel::{ProcessId, ReplicatedBounds};
+use crate::kernel::{BoundChanges, ProcessId};
 use crate::ledger::Command;
 use std::time::{Duration, Instant};
 
@@ -73,8 +73,11 @@ async fn topics_of_one_name_and_different_guarantees_are_different() {
 #[tokio::test]
 async fn a_cursor_that_fell_off_or_lies_ahead_is_told_so() {
     let fake = Fake::default();
-    fake.execute_ledger(Command::SetBounds(ReplicatedBounds { topic_entries: 2, ..ReplicatedBounds::MOST }))
-        .unwrap();
+    fake.execute_ledger(Command::SetBounds(BoundChanges {
+        topic_entries: Some(2),
+        ..BoundChanges::default()
+    }))
+    .unwrap();
     let client = client(&fake);
     for guarantee in [Guarantee::Total, Guarantee::Fifo] {
         let topic = client.topic("t", guarantee);
@@ -148,7 +151,7 @@ async fn a_publication_in_total_order_is_repeated_and_published_once() {
 #[tokio::test]
 async fn a_publisher_that_was_forgotten_opens_anew() {
     let fake = Fake::default();
-    let bounds = ReplicatedBounds { publishers: 1, ..ReplicatedBounds::MOST };
+    let bounds = BoundChanges { publishers: Some(1), ..BoundChanges::default() };
     fake.execute_ledger(Command::SetBounds(bounds)).unwrap();
     let topic = client(&fake).topic("t", Guarantee::Total);
     topic.publish("1").await.unwrap();
@@ -238,6 +241,24 @@ async fn in_total_order_a_delivery_comes_again_until_it_is_acknowledged_and_from
 }
 
 #[tokio::test]
+async fn in_total_order_nobody_looks_for_what_is_not_there() {
+    let fake = Fake::default();
+    let topic = client(&fake).topic("t", Guarantee::Total);
+    topic.publish("1").await.unwrap();
+    let mut receiver = topic.receive("s").from_oldest();
+    let first = receiver.next().await.unwrap();
+    receiver.acknowledge(&first).await.unwrap();
+    let waiting = tokio::spawn(async move { receiver.next().await });
+    // Past the time at which it would have been told again.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let before = fake.state().looks;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(fake.state().looks, before);
+    assert!(!waiting.is_finished());
+    waiting.abort();
+}
+
+#[tokio::test]
 async fn in_total_order_no_delivery_follows_an_acknowledgement_that_another_replica_took() {
     let fake = Fake::default();
     let topic = client(&fake).topic("t", Guarantee::Total);
@@ -259,8 +280,11 @@ async fn in_total_order_no_delivery_follows_an_acknowledgement_that_another_repl
 #[tokio::test]
 async fn in_total_order_who_fell_off_is_told_and_goes_on_where_it_says() {
     let fake = Fake::default();
-    fake.execute_ledger(Command::SetBounds(ReplicatedBounds { topic_entries: 2, ..ReplicatedBounds::MOST }))
-        .unwrap();
+    fake.execute_ledger(Command::SetBounds(BoundChanges {
+        topic_entries: Some(2),
+        ..BoundChanges::default()
+    }))
+    .unwrap();
     let topic = client(&fake).topic("t", Guarantee::Total);
     let mut receiver = topic.receive("s").from_oldest();
     topic.publish("1").await.unwrap();
