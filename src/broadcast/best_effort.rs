@@ -182,6 +182,36 @@ mod tests {
     }
 
     #[test]
+    fn nobody_is_silent_while_the_own_disk_is_stuck_and_nothing_is_lost() {
+        let bounds = Bounds { outbox_entries: 3, link_window: 1, ..Bounds::default() };
+        let mut system = System::<LoggedBestEffort>::new(3, bounds);
+        system.syncing = false;
+        for message in ["a", "b", "c"] {
+            broadcast(&mut system, message);
+        }
+        system.rounds(2000);
+        let refused = system.at(0, |b, turn| b.broadcast(&Bytes::from_static(b"d"), turn));
+        assert!(matches!(refused, Err(Refused::Full { entries: 3, .. })), "{refused:?}");
+        system.syncing = true;
+        system.rounds(20);
+        (0..3).for_each(|p| assert_eq!(system.delivered(p), ["a", "b", "c"]));
+    }
+
+    #[test]
+    fn what_is_refused_gives_up_nothing() {
+        let bounds = Bounds { outbox_entries: 3, link_window: 1, frame_bytes: 10, ..Bounds::default() };
+        let mut system = System::<LoggedBestEffort>::new(3, bounds);
+        system.crash(2);
+        for message in ["a", "b", "c"] {
+            broadcast(&mut system, message);
+        }
+        system.rounds(1100);
+        let refused = system.at(0, |b, turn| b.broadcast(&Bytes::from_static(b"too large it is"), turn));
+        assert_eq!(refused, Err(Refused::TooLarge { limit: 10 }));
+        assert_eq!(system.at(0, |b, _| b.links.len()), 3);
+    }
+
+    #[test]
     fn there_is_no_agreement_where_the_broadcaster_is_gone_for_good() {
         let mut system = System::<LoggedBestEffort>::new(3, Bounds::default());
         broadcast(&mut system, "a");

@@ -195,18 +195,30 @@ impl LoggedPerfect {
             || self.outbox.bytes() + message.len() > bounds.outbox_bytes && !self.is_empty()
     }
 
-    /// Makes room for a message, by giving up the oldest ones where all who lack them are silent: they
-    /// are lost to those, unless they are on their way. Whoever takes something is waited for.
+    /// Makes room for a message, where that can be, by giving up the oldest ones that only silent
+    /// peers lack: they are lost to those, unless they are on their way. Whoever takes something is
+    /// waited for.
     pub fn give_up(&mut self, message: &Bytes, turn: &mut Turn) {
-        let silent = SILENT * self.config.timing.election;
-        while self.is_full_for(message) {
-            let oldest = self.outbox.first();
-            let mut lacking = self.progress.iter().filter(|p| p.lacks() <= oldest);
-            if !lacking.all(|p| p.idle >= silent) {
-                return;
-            }
-            self.outbox.trim(oldest + 1, turn);
+        let bounds = &self.config.bounds;
+        if !self.remembers || message.len() > bounds.frame_bytes || !self.is_full_for(message) {
+            return;
         }
+        let heard = self.config.members().filter(|p| !self.is_silent(*p));
+        let wanted = heard.map(|p| self.progress[p.index()].lacks()).min().unwrap_or(0);
+        let (mut first, mut bytes) = (self.outbox.first(), self.outbox.bytes());
+        while self.outbox.len() - first >= bounds.outbox_entries as u64
+            || bytes + message.len() > bounds.outbox_bytes && first < self.outbox.len()
+        {
+            let Some(oldest) = self.outbox.get(first).filter(|_| first < wanted) else { return };
+            bytes -= oldest.len();
+            first += 1;
+        }
+        self.outbox.trim(first, turn);
+    }
+
+    /// Whether a peer has taken nothing for long. This process itself waits for its own disk, if at all.
+    fn is_silent(&self, p: ProcessId) -> bool {
+        p != self.config.me && self.progress[p.index()].idle >= SILENT * self.config.timing.election
     }
 
     /// The other end of a link says something: what it delivers, to be stored in this turn.
@@ -238,8 +250,14 @@ impl LoggedPerfect {
             return;
         }
         self.dispatch(turn);
-        for progress in &mut self.progress {
-            progress.idle = if progress.window.is_empty() { 0 } else { progress.idle.saturating_add(1) };
+        // While its own disk is stuck nothing leaves this process: nobody is silent for that.
+        let stuck = self.progress[self.config.me.index()].idle > self.config.timing.resend;
+        for (p, progress) in self.progress.iter_mut().enumerate() {
+            match progress.window.is_empty() {
+                true => progress.idle = 0,
+                false if stuck && p != self.config.me.index() => {}
+                false => progress.idle = progress.idle.saturating_add(1),
+            }
         }
         self.fifo.tick(turn);
         let lacks = self.progress.iter().map(Progress::lacks);
@@ -291,8 +309,8 @@ impl LoggedPerfect {
     }
 
     fn furthest_behind(&self) -> ProcessId {
-        let lacks = |p: &ProcessId| self.progress[p.index()].lacks();
-        self.config.members().min_by_key(lacks).unwrap_or(self.config.me)
+        let lacks = |p: &ProcessId| self.progress[p.index()].lacks().max(self.outbox.first());
+        self.config.members().min_by_key(|p| (lacks(p), self.is_silent(*p))).unwrap_or(self.config.me)
     }
 }
 

@@ -102,7 +102,7 @@ pub(crate) struct System<L> {
     frames: VecDeque<(ProcessId, Outgoing)>,
     delivered: Vec<(ProcessId, ProcessId, String)>,
     /// Whether what a turn stores becomes durable at once.
-    syncing: bool,
+    pub(crate) syncing: bool,
 }
 
 impl<L: Tried> System<L> {
