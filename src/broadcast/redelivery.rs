@@ -199,20 +199,22 @@ impl Redelivery {
         turn: &mut Turn,
     ) -> Result<(), AcknowledgeError> {
         let known = self.subscribers.get_mut(name).ok_or_else(|| UnknownSubscriber(name.to_owned()))?;
-        if let Some(fell) = known.place.fell {
-            return Err(fell.into());
-        }
         if known.pending.remove(&position) {
             known.place.stopped.insert(position);
             known.settle(name, turn);
             return Ok(());
         }
         // Stopped before: what is not kept any more is taken at its word.
-        let other = deliveries.record(position).is_some_and(|r| !r.is_of(&known.place.topic));
-        if position < known.place.from || position >= known.next || other {
-            return Err(AcknowledgeError::NeverDelivered { subscriber: name.to_owned(), position });
+        let place = &known.place;
+        let other = deliveries.record(position).is_some_and(|r| !r.is_of(&place.topic));
+        let below = (place.from..place.low).contains(&position) && !other;
+        if below || place.stopped.contains(&position) {
+            return Ok(());
         }
-        Ok(())
+        match place.fell {
+            Some(fell) => Err(fell.into()),
+            None => Err(AcknowledgeError::NeverDelivered { subscriber: name.to_owned(), position }),
+        }
     }
 
     /// The log was trimmed, in this turn: stores where those are who have stopped what went, and

@@ -182,21 +182,23 @@ impl Subscribers {
         mutants: Mutants,
     ) -> Result<(), AcknowledgeError> {
         let known = self.places.get_mut(name).ok_or_else(|| UnknownSubscriber(name.to_owned()))?;
+        let never = || AcknowledgeError::NeverDelivered { subscriber: name.to_owned(), position };
+        if position < known.low {
+            let delivered = position >= known.from && !publications.lacks(&known.topic, position);
+            return if delivered { Ok(()) } else { Err(never()) };
+        }
+        if known.stopped.contains(&position) {
+            return Ok(());
+        }
         if let Some(fell) = known.fell_off(publications) {
             return Err(fell.into());
         }
-        let delivered = match position < known.low {
-            true => position >= known.from && !publications.lacks(&known.topic, position),
-            false => known.within(publications, mutants).any(|p| p.position == position),
-        };
-        if !delivered {
-            return Err(AcknowledgeError::NeverDelivered { subscriber: name.to_owned(), position });
+        if !known.within(publications, mutants).any(|p| p.position == position) {
+            return Err(never());
         }
-        if position >= known.low && !known.stopped.contains(&position) {
-            let place = Arc::make_mut(known);
-            place.stopped.insert(position);
-            place.settle(publications);
-        }
+        let place = Arc::make_mut(known);
+        place.stopped.insert(position);
+        place.settle(publications);
         Ok(())
     }
 

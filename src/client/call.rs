@@ -304,6 +304,8 @@ impl Client {
     pub(super) async fn settle<R: Rpc>(&self, request: R) -> Result<R::Reply, Error> {
         self.repeat(request).await.map_err(|error| match error {
             Error::Unanswered { endpoint, message, after } => Error::Unsettled { endpoint, message, after },
+            // Looked at before the log is asked: an earlier attempt may have come before it.
+            refused @ Error::Refused { code: Code::ResourceExhausted, .. } => refused,
             // Had an earlier attempt been executed, the last one would have been answered alike.
             Error::Refused { code, message, .. } => Error::Refused { code, message, fate: Fate::NotExecuted },
             other => other,
