@@ -3,7 +3,7 @@
 use super::Replica;
 use super::ledger::unexpected;
 use super::service::{Service, reply};
-use crate::kernel::ReplicatedBounds;
+use crate::kernel::{BoundChanges, ReplicatedBounds};
 use crate::ledger::{Command, Response as Done};
 use crate::proto::kvorum::v1::bounds_server::Bounds;
 use crate::proto::kvorum::v1::{BoundSet, GetBoundsRequest};
@@ -19,10 +19,8 @@ impl<R: Replica> Bounds for Service<R> {
 
     async fn set_bounds(&self, request: Request<BoundSet>) -> Result<Response<BoundSet>, Status> {
         let call = self.call(&request)?;
-        let view = self.replica().ledger_barrier(call.patience).await;
-        let now = view.map_err(|why| self.refused(why))?.bounds();
-        let asked = merged(request.get_ref(), now)?;
-        match self.ledger(Command::SetBounds(asked), call).await? {
+        let changes = changes(request.get_ref())?;
+        match self.ledger(Command::SetBounds(changes), call).await? {
             Done::Bounds(bounds) => reply(told(bounds)),
             other => Err(unexpected(other)),
         }
@@ -58,46 +56,30 @@ fn told(bounds: ReplicatedBounds) -> BoundSet {
     }
 }
 
-/// What is asked for, and what is now where nothing is.
-fn merged(asked: &BoundSet, now: ReplicatedBounds) -> Result<ReplicatedBounds, Status> {
+/// What is asked for, if all of it can be.
+fn changes(asked: &BoundSet) -> Result<BoundChanges, Status> {
     let most = ReplicatedBounds::MOST;
-    Ok(ReplicatedBounds {
-        instances: bound("instances", asked.instances, now.instances, most.instances)?,
-        decision_bytes: bound(
-            "decision_bytes",
-            asked.decision_bytes,
-            now.decision_bytes,
-            most.decision_bytes,
-        )?,
-        decisions_bytes: bound(
-            "decisions_bytes",
-            asked.decisions_bytes,
-            now.decisions_bytes,
-            most.decisions_bytes,
-        )?,
-        transactions: bound("transactions", asked.transactions, now.transactions, most.transactions)?,
-        participants: bound("participants", asked.participants, now.participants, most.participants)?,
-        finished: bound("finished", asked.finished, now.finished, most.finished)?,
-        topics: bound("topics", asked.topics, now.topics, most.topics)?,
-        topic_entries: bound("topic_entries", asked.topic_entries, now.topic_entries, most.topic_entries)?,
-        topic_bytes: bound("topic_bytes", asked.topic_bytes, now.topic_bytes, most.topic_bytes)?,
-        publication_bytes: bound(
-            "publication_bytes",
-            asked.publication_bytes,
-            now.publication_bytes,
-            most.publication_bytes,
-        )?,
-        publishers: bound("publishers", asked.publishers, now.publishers, most.publishers)?,
+    Ok(BoundChanges {
+        instances: bound("instances", asked.instances, most.instances)?,
+        decision_bytes: bound("decision_bytes", asked.decision_bytes, most.decision_bytes)?,
+        decisions_bytes: bound("decisions_bytes", asked.decisions_bytes, most.decisions_bytes)?,
+        transactions: bound("transactions", asked.transactions, most.transactions)?,
+        participants: bound("participants", asked.participants, most.participants)?,
+        finished: bound("finished", asked.finished, most.finished)?,
+        topics: bound("topics", asked.topics, most.topics)?,
+        topic_entries: bound("topic_entries", asked.topic_entries, most.topic_entries)?,
+        topic_bytes: bound("topic_bytes", asked.topic_bytes, most.topic_bytes)?,
+        publication_bytes: bound("publication_bytes", asked.publication_bytes, most.publication_bytes)?,
+        publishers: bound("publishers", asked.publishers, most.publishers)?,
     })
 }
 
-fn bound(name: &str, asked: Option<u64>, now: u64, most: u64) -> Result<u64, Status> {
+fn bound(name: &str, asked: Option<u64>, most: u64) -> Result<Option<u64>, Status> {
     match asked {
-        None => Ok(now),
-        Some(n) if (1..=most).contains(&n) => Ok(n),
-        Some(n) => Err(Status::invalid_argument(format!(
+        Some(n) if !(1..=most).contains(&n) => Err(Status::invalid_argument(format!(
             "kvorum: the bound {name} must be between 1 and {most}, and {n} was asked for"
         ))),
+        within => Ok(within),
     }
 }
 
@@ -106,18 +88,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_asked_for_stays() {
+    fn what_is_told_can_be_asked_for_and_comes_to_the_same() {
         let now = ReplicatedBounds { topics: 7, instances: 9, ..ReplicatedBounds::MOST };
-        let asked = BoundSet { instances: Some(3), ..BoundSet::default() };
-        assert_eq!(merged(&asked, now).unwrap(), ReplicatedBounds { instances: 3, ..now });
-        assert_eq!(merged(&told(now), ReplicatedBounds::MOST).unwrap(), now);
+        assert_eq!(ReplicatedBounds::MOST.with(&changes(&told(now)).unwrap()), now);
     }
 
     #[test]
     fn a_bound_of_nothing_or_of_too_much_is_refused() {
         for n in [0, ReplicatedBounds::MOST.topics + 1] {
             let asked = BoundSet { topics: Some(n), ..BoundSet::default() };
-            let refused = merged(&asked, ReplicatedBounds::MOST).unwrap_err();
+            let refused = changes(&asked).unwrap_err();
             assert_eq!(refused.code(), tonic::Code::InvalidArgument);
             assert!(refused.message().contains("between 1 and 256"), "{refused}");
         }

@@ -30,5 +30,7 @@ pub use mutant::{Mutant, Mutants};
 pub use parked::Parked;
 pub use process::{Ballot, Incarnation, ProcessId, ProcessSet, Ticks};
 pub use protocol::{Protocol, Upon};
-pub use replicated::{MAX_NAME, MAX_SUBSCRIBERS, MAX_TEXT, MAX_UNACKNOWLEDGED, ReplicatedBounds};
+pub use replicated::{
+    BoundChanges, MAX_NAME, MAX_SUBSCRIBERS, MAX_TEXT, MAX_UNACKNOWLEDGED, ReplicatedBounds,
+};
 pub use turn::{Early, Outgoing, Turn};

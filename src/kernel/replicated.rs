@@ -31,6 +31,42 @@ pub struct ReplicatedBounds {
     pub publishers: u64,
 }
 
+/// Bounds that are to change; those that are not there stay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[allow(missing_docs)] // each is what it is in ReplicatedBounds
+pub struct BoundChanges {
+    pub instances: Option<u64>,
+    pub decision_bytes: Option<u64>,
+    pub decisions_bytes: Option<u64>,
+    pub transactions: Option<u64>,
+    pub participants: Option<u64>,
+    pub finished: Option<u64>,
+    pub topics: Option<u64>,
+    pub topic_entries: Option<u64>,
+    pub topic_bytes: Option<u64>,
+    pub publication_bytes: Option<u64>,
+    pub publishers: Option<u64>,
+}
+
+impl From<ReplicatedBounds> for BoundChanges {
+    /// To all of these.
+    fn from(bounds: ReplicatedBounds) -> Self {
+        Self {
+            instances: Some(bounds.instances),
+            decision_bytes: Some(bounds.decision_bytes),
+            decisions_bytes: Some(bounds.decisions_bytes),
+            transactions: Some(bounds.transactions),
+            participants: Some(bounds.participants),
+            finished: Some(bounds.finished),
+            topics: Some(bounds.topics),
+            topic_entries: Some(bounds.topic_entries),
+            topic_bytes: Some(bounds.topic_bytes),
+            publication_bytes: Some(bounds.publication_bytes),
+            publishers: Some(bounds.publishers),
+        }
+    }
+}
+
 /// The longest name of an instance, a transaction, a participant or a topic, in bytes.
 pub const MAX_NAME: usize = 256;
 /// Subscribers of total-order topics, at most. This and the next are no [`ReplicatedBounds`]: those
@@ -65,6 +101,24 @@ impl ReplicatedBounds {
         publication_bytes: 1 << 20,
         publishers: 4096,
     };
+
+    /// These, with some of them changed, as far as they can be.
+    pub fn with(self, changes: &BoundChanges) -> Self {
+        Self {
+            instances: changes.instances.unwrap_or(self.instances),
+            decision_bytes: changes.decision_bytes.unwrap_or(self.decision_bytes),
+            decisions_bytes: changes.decisions_bytes.unwrap_or(self.decisions_bytes),
+            transactions: changes.transactions.unwrap_or(self.transactions),
+            participants: changes.participants.unwrap_or(self.participants),
+            finished: changes.finished.unwrap_or(self.finished),
+            topics: changes.topics.unwrap_or(self.topics),
+            topic_entries: changes.topic_entries.unwrap_or(self.topic_entries),
+            topic_bytes: changes.topic_bytes.unwrap_or(self.topic_bytes),
+            publication_bytes: changes.publication_bytes.unwrap_or(self.publication_bytes),
+            publishers: changes.publishers.unwrap_or(self.publishers),
+        }
+        .clamped()
+    }
 
     /// These, but none above [`MOST`](Self::MOST), and one of each at least.
     pub fn clamped(self) -> Self {

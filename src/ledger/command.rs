@@ -2,7 +2,7 @@
 
 use crate::atomic_commit::Vote;
 use crate::broadcast::{Begin, Publisher, for_second};
-use crate::kernel::ReplicatedBounds;
+use crate::kernel::BoundChanges;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -62,8 +62,8 @@ pub enum Command {
         /// What.
         payload: Bytes,
     },
-    /// Sets the bounds of the ledger.
-    SetBounds(ReplicatedBounds),
+    /// Changes bounds of the ledger.
+    SetBounds(BoundChanges),
     /// Has the publications of a topic delivered to a subscriber until it acknowledges them.
     Subscribe {
         /// The subscriber.
@@ -128,7 +128,7 @@ mod tests {
                 publisher: Some(Publisher { id: 1 << 40, seq: 2 }),
                 payload: Bytes::new(),
             },
-            Command::SetBounds(ReplicatedBounds::default()),
+            Command::SetBounds(BoundChanges::default()),
             Command::Subscribe {
                 subscriber: "s".into(),
                 topic: "t".into(),
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn a_command_has_the_number_that_it_has_on_logs() {
         let number = |command: Command| command.encode_alone()[1];
-        assert_eq!(number(Command::SetBounds(ReplicatedBounds::default())), 7);
+        assert_eq!(number(Command::SetBounds(BoundChanges::default())), 7);
         let (begin, window) = (Begin::Now, 1);
         let [subscriber, topic] = ["s", "t"].map(str::to_owned);
         assert_eq!(number(Command::Subscribe { subscriber, topic, begin, window }), 8);

@@ -63,8 +63,8 @@ impl Ledger {
             Command::Publish { topic, publisher, payload } => {
                 Response::Published(publications.publish(index, &topic, publisher, payload, bounds, mutants)?)
             }
-            Command::SetBounds(asked) => {
-                *bounds = asked.clamped();
+            Command::SetBounds(changes) => {
+                *bounds = bounds.with(&changes);
                 Response::Bounds(*bounds)
             }
             Command::Subscribe { subscriber, topic, begin, window } => Response::Subscribed(

@@ -11,7 +11,7 @@ use crate::atomic_commit::{CommitError, Outcome, Status, Vote};
 use crate::broadcast::{
     Begin, Either, Publication, PublicationError, Publisher, SubscribeError, UnknownSubscriber,
 };
-use crate::kernel::ReplicatedBounds;
+use crate::kernel::{BoundChanges, ReplicatedBounds};
 use crate::ledger::{Command, Error, Reply, Response, View};
 use crate::stack::Refusal;
 use bytes::Bytes;
@@ -298,17 +298,17 @@ impl Handle {
         }
     }
 
-    /// Sets the bounds of the ledger, all of them; returns what they are now. What is beyond new
-    /// bounds already, stays.
+    /// Changes bounds of the ledger; returns what all of them are now. What is beyond new bounds
+    /// already, stays.
     ///
     /// # Errors
     /// When there is no answer in time.
     pub async fn set_ledger_bounds(
         &self,
-        bounds: ReplicatedBounds,
+        changes: BoundChanges,
         deadline: Duration,
     ) -> Result<ReplicatedBounds, Failed> {
-        match self.insist(&Command::SetBounds(bounds), deadline).await? {
+        match self.insist(&Command::SetBounds(changes), deadline).await? {
             Response::Bounds(bounds) => Ok(bounds),
             other => unreachable!("bounds are answered by {other:?}"),
         }

@@ -225,7 +225,7 @@ impl LedgerClients {
     /// What a client wants, from what it sees at a process.
     fn draw(&mut self, number: usize, view: Option<&View>, coverage: &mut Coverage) -> Option<Command> {
         if !self.bounded {
-            return Some(Command::SetBounds(BOUNDS));
+            return Some(Command::SetBounds(BOUNDS.into()));
         }
         // Counted apart from requests: what is drawn may find nobody to ask, and be asked later.
         self.drawn += 1;

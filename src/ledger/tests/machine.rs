@@ -96,12 +96,15 @@ fn a_subscriber_is_the_same_after_a_checkpoint_and_falls_off_alike() {
 #[test]
 fn bounds_are_replicated_and_none_goes_beyond_the_most() {
     let mut ledger = Ledger::default();
-    let asked = ReplicatedBounds { instances: 1, topics: u64::MAX, finished: 0, ..ReplicatedBounds::MOST };
-    let set = ledger.execute(0, Command::SetBounds(asked)).unwrap();
+    let (topics, finished, none) = (Some(u64::MAX), Some(0), BoundChanges::default());
+    let asked = BoundChanges { topics, finished, ..none };
+    ledger.execute(0, Command::SetBounds(asked)).unwrap();
+    // What is not said stays, whoever said it.
+    let set = ledger.execute(1, Command::SetBounds(BoundChanges { instances: Some(1), ..none })).unwrap();
     let bounds = ReplicatedBounds { instances: 1, finished: 1, ..ReplicatedBounds::MOST };
     assert_eq!(set, Response::Bounds(bounds));
-    ledger.execute(1, propose("i", "1")).unwrap();
-    assert!(ledger.execute(2, propose("j", "1")).is_err());
+    ledger.execute(2, propose("i", "1")).unwrap();
+    assert!(ledger.execute(3, propose("j", "1")).is_err());
     let mut image = Image::default();
     checkpoint(&mut ledger, &mut image);
     assert_eq!(image.boot::<Ledger>().unwrap().view().bounds(), bounds);

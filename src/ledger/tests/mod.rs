@@ -7,7 +7,7 @@ mod pair;
 use super::*;
 use crate::atomic_commit::Vote;
 use crate::broadcast::{Begin, Load, Piece, Publisher, StateMachine};
-use crate::kernel::{ReplicatedBounds, RowKey};
+use crate::kernel::{BoundChanges, ReplicatedBounds, RowKey};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -86,11 +86,11 @@ fn stop(subscriber: &str, position: u64) -> Command {
 
 /// Small bounds, so that there is something to forget.
 fn small() -> Command {
-    Command::SetBounds(ReplicatedBounds {
-        finished: 2,
-        topic_entries: 3,
-        publishers: 2,
-        ..ReplicatedBounds::MOST
+    Command::SetBounds(BoundChanges {
+        finished: Some(2),
+        topic_entries: Some(3),
+        publishers: Some(2),
+        ..BoundChanges::default()
     })
 }
 
