@@ -4,8 +4,9 @@ use super::Peer;
 use crate::kernel::{Incarnation, ProcessId};
 use crate::proto::peer::{Envelope, Hello, Refused, envelope::Body};
 
-/// The version of the peer protocol that this build speaks.
-pub const PROTOCOL: u32 = 1;
+/// The version of the peer protocol that this build speaks. It grows with each new command of the log,
+/// too: who does not know one would take it for none, and have another state.
+pub const PROTOCOL: u32 = 2;
 
 /// What a replica says of itself.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -136,7 +137,7 @@ mod tests {
     fn every_mismatch_is_refused_and_names_both_sides() {
         let base = hello(identity(1));
         let wrong = [
-            Hello { protocol: 2, ..base.clone() },
+            Hello { protocol: PROTOCOL + 1, ..base.clone() },
             Hello { cluster: 9, ..base.clone() },
             Hello { configuration: 9, ..base.clone() },
             Hello { process: 9, ..base.clone() },
