@@ -124,14 +124,16 @@ impl Builder {
     ///
     /// # Errors
     /// When the settings contradict themselves or what is stored, when a port is taken, or when
-    /// the data directory cannot be used. Then nothing has changed on the disk.
+    /// the data directory cannot be used: then nothing has changed on the disk. When the system has
+    /// no more threads or sockets: then the boot was counted, and no more.
     pub async fn start(self) -> Result<Node, Error> {
         self.prepared(None).await?.launch()?.serve()
     }
 
     /// Starts a replica of a state machine of one's own, on the current tokio runtime: it serves
     /// its peers and this program, and no clients. The data directory remembers the name of the
-    /// state machine, and is opened under no other.
+    /// state machine, and is opened under no other. Nobody watches its space: when its disk is full,
+    /// it halts.
     ///
     /// # Errors
     /// As [`Builder::start`]; also when a client port is set.
@@ -154,7 +156,10 @@ impl Builder {
 
     /// Everything that blocks.
     fn prepare<M: Machine>(self, machine: Option<String>) -> Result<Prepared<M>, Error> {
-        let Self { dir, defaults, mut given, storage } = self;
+        let Self { dir, mut defaults, mut given, storage } = self;
+        // Which state machine it is, the type says.
+        defaults.remove(name::MACHINE);
+        given.remove(name::MACHINE);
         let found = storage::peek(&dir)?;
         let stored = found.as_ref().map(|identity| &identity.configuration);
         if let Some(stored) = stored {

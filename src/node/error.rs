@@ -76,7 +76,7 @@ pub enum Error {
     Config(String),
     /// An address cannot be listened on.
     #[error(
-        "cannot listen on {address} for {purpose}: {source}; stop who listens there, or choose another address with --listen-{purpose}-urls"
+        "cannot listen on {address} for {purpose}s: {source}; stop who listens there, or choose another address with --listen-{purpose}-urls"
     )]
     Listen {
         /// The address.

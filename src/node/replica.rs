@@ -3,6 +3,7 @@
 //! [`Builder::replicate`](super::Builder::replicate) starts one of a state machine of one's own; a
 //! [`Node`](super::Node) has one of the store. `examples/state_machine.rs` shows all of it.
 
+use super::PARTING;
 use super::error::{ExecuteError, Halted, Refused};
 use super::requests::Requests;
 use super::shared::Machine;
@@ -14,6 +15,7 @@ use crate::transport::Address;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// The most bytes of a command.
 pub const COMMAND_BYTES: usize = 10 << 20;
@@ -113,7 +115,10 @@ impl<M: Machine> Replica<M> {
                 self.requests.shared.journal_ended().await;
                 Ok(())
             }
-            why @ (Halted::Disk(_) | Halted::Broken(_)) => Err(why),
+            why @ (Halted::Disk(_) | Halted::Broken(_)) => {
+                let _ = timeout(PARTING, self.requests.shared.journal_ended()).await; // a disk may hang
+                Err(why)
+            }
         }
     }
 }

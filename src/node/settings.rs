@@ -244,7 +244,9 @@ fn bounds(texts: &Texts) -> Result<Bounds, String> {
     let count =
         |name: &str, unit: &str, most: i64, default: i64| number(texts, name, unit, (1, most), default);
     let entries = count(name::DELIVERIES, "messages", 1 << 20, default.delivery_entries as i64)?;
-    let bytes = count(name::DELIVERY_BYTES, "bytes", 1 << 30, default.delivery_bytes as i64)?;
+    // The largest message, at least, with its header.
+    let range = (2 * default.message_bytes as i64, 1 << 30);
+    let bytes = number(texts, name::DELIVERY_BYTES, "bytes", range, default.delivery_bytes as i64)?;
     let topics = count(name::TOPICS, "topics", 1 << 16, default.topics as i64)?;
     let subscribers = count(name::SUBSCRIBERS, "subscribers", 1 << 16, default.subscribers as i64)?;
     let registers = count(name::REGISTERS, "registers", 1 << 20, default.registers as i64)?;

@@ -45,7 +45,11 @@ pub(super) async fn watch_space(handle: Handle, gauge: Gauge) {
         if free >= RESERVE {
             continue;
         }
-        warn!(free, "the disk is nearly full: raises the NOSPACE alarm");
+        warn!(
+            free,
+            reserve = RESERVE,
+            "the disk is nearly full: raises the NOSPACE alarm; free some space, then disarm it (etcdctl alarm disarm)"
+        );
         let raise = AlarmRequest { action: AlarmAction::Activate.into(), member_id: me, alarm: nospace };
         if let Err(error) = handle.execute(Op::Alarm(raise).into(), PATIENCE).await {
             warn!(%error, "cannot raise the NOSPACE alarm yet");
