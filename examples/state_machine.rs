@@ -90,10 +90,17 @@ impl Bank {
                 return Ok(*balance);
             }
             Command::Transfer { from, to, amount } => {
-                let balance = accounts.get(&from).copied().unwrap_or(0);
-                let left = balance.checked_sub(amount).ok_or(format!("{from} has only {balance}"))?;
+                let balance = |account: &str| accounts.get(account).copied().unwrap_or(0);
+                let has = balance(&from);
+                let left = has.checked_sub(amount).ok_or(format!("{from} has only {has}"))?;
+                // Checked first, whatever it comes to: a command must not panic, nor half happen.
+                let gets = if from == to {
+                    has
+                } else {
+                    balance(&to).checked_add(amount).ok_or("too much money")?
+                };
                 accounts.insert(from.clone(), left);
-                *accounts.entry(to).or_default() += amount;
+                accounts.insert(to, gets);
                 from
             }
         };
