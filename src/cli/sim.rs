@@ -17,7 +17,7 @@ use crate::sim::{self, Coverage, Execution, Options, Outcome, Profile, Violation
 /// Run the production code under a simulated adversary
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Each seed is one execution. Monitors watch every step. Then faults stop, and everything must come to
+Each seed is one execution. Monitors watch every step. Then faults stop, and everything must come to \
 rest. The same seed gives the same execution, on every machine.
 
 Profiles:
@@ -36,7 +36,7 @@ Profiles:
   kvorum sim --seed 17 --draw 17.svg
   kvorum sim --seed 17 --configuration 4000
 
-A seed that fails is shrunk before it is shown: fewer processes, faults and steps, the same
+A seed that fails is shrunk before it is shown: fewer processes, faults and steps, the same \
 violation. It shrinks the same way each time; steps keep the numbers that they had.
 
 Exit codes:
@@ -59,10 +59,12 @@ pub(super) struct Sim {
     #[arg(long, value_name = "PROFILE", default_value_t = Profile::All, value_parser = profile)]
     profile: Profile,
     /// Try one module alone: register, consensus, ...
-    #[arg(long, value_name = "NAME", value_parser = small::module)]
+    #[arg(long, value_name = "NAME", value_parser = small::module, conflicts_with_all = [
+        "steps", "processes", "profile", "lines", "draw", "configuration", "no_shrink", "keep_going",
+    ])]
     module: Option<&'static Module>,
     /// All executions of the module within bounds, and not those of seeds
-    #[arg(long, requires = "module")]
+    #[arg(long, requires = "module", conflicts_with_all = ["seeds", "seed"])]
     all: bool,
     /// Lines of the trace that is shown of a violation
     #[arg(long, value_name = "N", default_value_t = Options::default().lines)]

@@ -30,9 +30,12 @@ pub(super) fn seeds(module: &Module, seeds: Range<u64>, mutants: Mutants) -> Res
     output::line(format_args!("{} seeds of {}: every property held", seeds.end - seeds.start, module.name))
 }
 
-/// Tries all of its executions within its two bounds.
+/// Tries all of its executions within its two bounds; of those within the second, as many as there is
+/// time for.
 pub(super) fn all(module: &Module, mutants: Mutants) -> Result<(), Failure> {
-    for size in [module.closed, module.wide].into_iter().flatten() {
+    let (mut complete, mut states) = (0, 0);
+    let sizes: Vec<Size> = [module.closed, module.wide].into_iter().flatten().collect();
+    for size in sizes.iter().copied() {
         let begun = Instant::now();
         let explored = module.explore(size, STATES, mutants);
         let Size { processes, requests, crashes, ticks, .. } = size;
@@ -48,6 +51,12 @@ pub(super) fn all(module: &Module, mutants: Mutants) -> Result<(), Failure> {
             output::line(format_args!("{found}\n"))?;
             return Err(Failure::Other(format!("an execution of {} violates a property", module.name)));
         }
+        complete += usize::from(explored.complete);
+        states += explored.states;
     }
-    Ok(())
+    output::line(format_args!(
+        "{}: every property held in {states} states; {complete} of {} sizes tried in all executions",
+        module.name,
+        sizes.len(),
+    ))
 }
