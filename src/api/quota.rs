@@ -42,7 +42,8 @@ impl<R: Replica> Service<R> {
         Err(status::of_kv(Error::NoSpace))
     }
 
-    /// Refuses what adds to what is kept beside the store, while the space alarm is on.
+    /// Refuses what adds to what is kept beside the store, while the space alarm is on. As with the
+    /// quota, this is the client port's to guard, and no part of the log.
     pub(super) fn has_room(&self) -> Result<(), Status> {
         let nospace = i32::from(AlarmType::Nospace);
         match self.replica().view() {

@@ -52,9 +52,11 @@ pub enum CursorError {
         /// One past the last delivery.
         end: u64,
     },
-    /// It belongs to the log of another data directory: this replica lost its memory since.
+    /// It belongs to the log of another data directory: of another replica, or this one lost its memory
+    /// since.
     #[error(
-        "kvorum: the cursor belongs to another log; this replica's disk was replaced, start again at {oldest}"
+        "kvorum: the cursor belongs to another log, of another replica or of a disk that was replaced: ask \
+         the replica that gave it, or begin at the oldest"
     )]
     OtherLog {
         /// The oldest position that is kept.

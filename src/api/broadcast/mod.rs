@@ -11,6 +11,7 @@ use super::Replica;
 use super::ledger::unexpected;
 use super::service::{Service, reply};
 use crate::broadcast as core;
+use crate::kernel::MAX_NAME;
 use crate::ledger::{Command, Response as Done};
 use crate::proto::kvorum::v1::broadcast_server::Broadcast;
 use crate::proto::kvorum::v1::subscribe_request::From as Asked;
@@ -134,7 +135,10 @@ impl Topic {
     fn read(topic: Option<pb::Topic>) -> Result<Self, Status> {
         let topic = topic.ok_or_else(|| Status::invalid_argument("kvorum: the topic is missing"))?;
         let guarantee = match topic.guarantee() {
-            pb::Guarantee::Total => return Ok(Self::Total(topic.name)),
+            pb::Guarantee::Total => {
+                named(&topic.name, MAX_NAME)?;
+                return Ok(Self::Total(topic.name));
+            }
             pb::Guarantee::BestEffort => core::Guarantee::BestEffort,
             pb::Guarantee::Reliable => core::Guarantee::Reliable,
             pb::Guarantee::Fifo => core::Guarantee::Fifo,
@@ -143,7 +147,18 @@ impl Topic {
                 return Err(Status::invalid_argument("kvorum: the guarantee of the topic is missing"));
             }
         };
+        named(&topic.name, core::MAX_NAME)?;
         Ok(Self::Ordered(core::Topic { guarantee, name: topic.name }))
+    }
+}
+
+/// Nobody can publish to a topic of another name: who waits for it would wait for ever.
+fn named(topic: &str, limit: usize) -> Result<(), Status> {
+    match topic.len() {
+        len if (1..=limit).contains(&len) => Ok(()),
+        len => Err(Status::invalid_argument(format!(
+            "kvorum: the name of such a topic has 1 to {limit} bytes, and this one has {len}"
+        ))),
     }
 }
 
