@@ -8,11 +8,11 @@ use crate::client::BoundSet;
 /// Print or set the bounds of consensus, transactions and total-order topics
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The bounds are replicated: the same on every replica, and changed through the log. Without flags they are
-printed. What lies beyond a new bound already stays; a topic is cut to its retention when something is
+The bounds are replicated: the same on every replica, and changed through the log. Without flags they are \
+printed. What lies beyond a new bound already stays; a topic is cut to its retention when something is \
 published to it.
   kvorum bounds --topic-entries 1000 --topic-bytes 1048576
-What a replica keeps by itself (the deliveries of other topics, registers) is set where it starts: see
+What a replica keeps by itself (the deliveries of other topics, registers) is set where it starts: see \
 `kvorum serve --help`.")]
 pub(super) struct Bounds {
     /// Instances of consensus; a decision is kept for ever

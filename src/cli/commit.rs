@@ -13,7 +13,7 @@ use crate::client::{Reason, Vote};
 /// Commit or abort a transaction among several participants, atomically
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A transaction commits if every participant votes yes; it aborts when one votes no, or when its time runs
+A transaction commits if every participant votes yes; it aborts when one votes no, or when its time runs \
 out. There is always an outcome, the same for everyone, for ever, whoever crashes:
   kvorum commit begin transfer/7 bank-a bank-b --timeout 30s
   kvorum commit vote transfer/7 bank-a yes
@@ -40,7 +40,7 @@ enum Action {
     Outcome(Outcome),
     /// Print the outcomes that a participant has not acknowledged
     #[command(after_help = "\
-Each line is a transaction and its outcome. Without --follow, those that there are; with it, again and
+Each line is a transaction and its outcome. Without --follow, those that there are; with it, again and \
 again, and new ones as they come, until it is interrupted.")]
     Outcomes(Outcomes),
     /// A participant has done what the outcome asks for, and need not be told again

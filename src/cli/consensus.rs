@@ -9,7 +9,7 @@ use super::{Failure, block_on, connection::Connection, put::read_value};
 /// Propose a value to an instance of consensus, and print the decision
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Of all values proposed to an instance one is decided, the same for everyone, for ever. What is printed
+Of all values proposed to an instance one is decided, the same for everyone, for ever. What is printed \
 may be another's:
   kvorum propose coordinator/7 \"$(hostname)\"
 Without VALUE, the value is read from standard input, to its end. Proposing again is safe.")]

@@ -19,7 +19,7 @@ pub(super) struct Endpoint {
 enum Action {
     /// What each replica says of itself
     #[command(after_help = "\
-With -w simple, a line is: endpoint, id, version, size on disk, is leader, is learner, term, log index,
+With -w simple, a line is: endpoint, id, version, size on disk, is leader, is learner, term, log index, \
 applied index, errors.
   kvorum endpoint status --cluster -w table")]
     Status(Which),

@@ -9,7 +9,7 @@ use super::{Failure, block_on, connection::Connection, put::read_value};
 /// Read or write an atomic register, without any leader
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A register holds one value. Each operation takes effect at one instant, at a majority of the replicas;
+A register holds one value. Each operation takes effect at one instant, at a majority of the replicas; \
 while a leader is being replaced, none of them waits.
   kvorum register write mode maintenance
   kvorum register read mode")]
@@ -24,7 +24,7 @@ enum Action {
     Read(Read),
     /// Have a register hold a value
     #[command(after_help = "\
-Without VALUE, the value is read from standard input, to its end. The register comes into being when it
+Without VALUE, the value is read from standard input, to its end. The register comes into being when it \
 is first written. A write without an answer (exit code 3) is not repeated: others may have written since.")]
     Write(Write),
 }

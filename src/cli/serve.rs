@@ -20,8 +20,11 @@ Without flags: one replica, for clients on 127.0.0.1:2379, in ./default.kvorum.
 A cluster of three, one line on each of three machines:
   kvorum serve --name a --listen-client-urls http://10.0.0.1:2379 \\
     --initial-cluster a=http://10.0.0.1:2380,b=http://10.0.0.2:2380,c=http://10.0.0.3:2380
-The configuration is kept with the data: a restart needs only the name, or the directory. Flags that
+The configuration is kept with the data: a restart needs only the name, or the directory. Flags that \
 are given all the same hold for that run; those that name the cluster must be what they were.
+
+With less than 64 MiB free on its disk a replica raises the NOSPACE alarm, and nothing that grows is taken \
+any more, on any replica: free some space, then disarm it (etcdctl alarm disarm).
 
 A port of 0 takes a free one; where the replica listens is printed to standard output, one line each:
 client URL, peer URL. SIGTERM and Ctrl-C hand leadership over and stop; a second one stops at once.

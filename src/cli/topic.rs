@@ -13,7 +13,7 @@ use crate::client::{self, Context, Cursor, Delivery, Start};
 A topic is a name together with a guarantee; it comes into being when it is first used:
   kvorum publish news 'hello'                     everyone sees all messages in the same order
   kvorum publish chat --guarantee causal 'hello'  nobody sees an answer before its question
-Without MESSAGE, it is read from standard input, to its end. In total order a message whose answer is lost
+Without MESSAGE, it is read from standard input, to its end. In total order a message whose answer is lost \
 is published again with its number, which has one effect; in others its fate is unknown (exit code 3).")]
 pub(super) struct Publish {
     /// The topic: a name of 1 to 100 bytes
@@ -39,7 +39,7 @@ Goes on until it is interrupted, or --count is reached:
   kvorum subscribe news --from 01000000000000002a    go on after the message that had this cursor
   kvorum subscribe news --as printer-1               each until it is printed, also across crashes
   kvorum subscribe news --as printer-1 --forget      no more of that
-In total order a cursor holds at every replica, and a subscriber of --as goes on at any; otherwise they
+In total order a cursor holds at every replica, and a subscriber of --as goes on at any; otherwise they \
 belong to the replica that gave or has them: name one endpoint.")]
 pub(super) struct Subscribe {
     /// The topic
@@ -112,6 +112,9 @@ impl Publish {
         let connection = self.connection.or(before);
         let printer = connection.printer();
         printer.simple_or_json()?;
+        if !self.after.is_empty() && !matches!(self.guarantee, Guarantee::Causal) {
+            return Err(Failure::Usage("--after is for causal order: add --guarantee causal".into()));
+        }
         let message = match self.message {
             Some(message) => message.into_encoded_bytes(),
             None => read_value(NO_MESSAGE)?,
@@ -154,7 +157,11 @@ impl Subscribe {
         let mut receiver = match self.from {
             From::Oldest => topic.receive(subscriber).from_oldest(),
             From::Now => topic.receive(subscriber),
-            From::After(_) => return Err(Failure::Usage("with --as, the replica keeps the cursor".into())),
+            From::After(_) => {
+                return Err(Failure::Usage(
+                    "with --as, the cursor is kept for the subscriber: begin at oldest, or now".into(),
+                ));
+            }
         };
         block_on(async {
             for _ in 0..count {

@@ -10,9 +10,9 @@ use crate::history::{self, Limits, Operation, ReadError, Verdict};
 /// Check a recorded history of client operations
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Decides whether a store that is linearizable and has revisions can have given these answers, and
-otherwise prints the property that is violated and the fewest operations that show it. The file has
-one JSON object per line: client, op, key, value, revision, start_ns, end_ns, outcome. Its format is
+Decides whether a store that is linearizable and has revisions can have given these answers, and \
+otherwise prints the property that is violated and the fewest operations that show it. The file has \
+one JSON object per line: client, op, key, value, revision, start_ns, end_ns, outcome. Its format is \
 in the documentation of the module kvorum::history.
   scripts/chaos --seconds 60 --history run.jsonl; kvorum verify run.jsonl
 

@@ -8,19 +8,19 @@
 pub mod acceptor;
 pub mod candidate;
 mod detector;
+mod instances;
 pub mod leader;
 mod members;
 mod messages;
 mod reads;
 mod sequence;
-mod single;
 #[cfg(test)]
 mod tests;
 
 pub use acceptor::Gate;
 pub use detector::{Detector, Facts};
+pub use instances::{Instances, ProposeError};
 pub use members::Members;
 pub use messages::{Accept, Distrust, Heartbeat, Membership, Paxos, Session};
 pub use reads::Asked;
 pub use sequence::{Notice, SequencePaxos};
-pub use single::{Instances, ProposeError};

@@ -24,12 +24,12 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 /// Run a local cluster, one process per replica
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Clients find the replicas on the ports 2379, 12379, 22379, ...; peers talk one above. A replica that
+Clients find the replicas on the ports 2379, 12379, 22379, ...; peers talk one above. A replica that \
 dies is started again: try kill -9. Ctrl-C stops them all, and none stays when this process dies.
 
   kvorum cluster --demo
-shows what it is about: clients write without pause to a cluster on free ports, in a temporary
-directory, while replicas are killed and stopped; then everything that was acknowledged is looked for
+shows what it is about: clients write without pause to a cluster on free ports, in a temporary \
+directory, while replicas are killed and stopped; then everything that was acknowledged is looked for \
 on every replica, and the history of a few contended keys is checked.
 
 Exit codes:

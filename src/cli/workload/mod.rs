@@ -34,10 +34,10 @@ const PROGRESS: Duration = Duration::from_secs(5);
 /// Load a cluster with concurrent clients, and record what they saw
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Each client has one operation under way: a put, a get (one in four serializable, asked of one replica
-in particular), a delete, or a comparison followed by a put. Every value is written once. A client asks
-one endpoint as long as that answers; after 100 operations it prefers the next one. At the end, every
-key is read from every endpoint. Ctrl-C ends the run early, and as cleanly; a second one does not wait
+Each client has one operation under way: a put, a get (one in four serializable, asked of one replica \
+in particular), a delete, or a comparison followed by a put. Every value is written once. A client asks \
+one endpoint as long as that answers; after 100 operations it prefers the next one. At the end, every \
+key is read from every endpoint. Ctrl-C ends the run early, and as cleanly; a second one does not wait \
 for the operations under way. One line on standard output sums it up.
 
 How fast is the cluster?
@@ -45,7 +45,7 @@ How fast is the cluster?
 Is what it answers right, whatever happens to it meanwhile?
   kvorum workload --seconds 60 --rate 500 --history run.jsonl; kvorum verify run.jsonl
 
-With --history, keep rate times seconds, divided by the number of keys, below some 10,000: the time that
+With --history, keep rate times seconds, divided by the number of keys, below some 10,000: the time that \
 it takes to verify a history grows with the operations on a key.")]
 pub(super) struct Workload {
     /// How long it runs

@@ -1,7 +1,8 @@
 //! The monitors: what must hold on every execution, watched from outside at every step.
 //!
 //! A monitor sees what a process exposes, what reaches its disk, and what it says of itself; never
-//! how it came to that. One file per row of the table in ARCHITECTURE.md.
+//! how it came to that. The table that `tests/mutants.rs` prints has each property, and what
+//! violates it.
 
 mod chosen;
 mod commits;
