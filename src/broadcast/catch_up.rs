@@ -6,6 +6,9 @@
 //! again until it stands where its source does. A snapshot is the source's last finished
 //! checkpoint, row by row in order; the learner stages the rows in a generation of its own, and
 //! moves to it in one batch with the last of them, so that half a snapshot is never state.
+//!
+//! A part of the log's recovery, in the terms of [`SequencePaxos`](crate::consensus::SequencePaxos);
+//! "Where this departs from the paper" in ARCHITECTURE.md has the argument.
 
 use crate::kernel::{Ballot, Component, Config, Message, ProcessId, RowKey, Slot, Ticks, Turn};
 use bytes::Bytes;

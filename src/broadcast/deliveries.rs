@@ -1,8 +1,15 @@
 //! The delivery log: what was delivered at this process, of all topics and guarantees, for whoever
 //! reads it from a place of his own.
 //!
+//! Interface: Append(record), which returns its position; what is kept is read at a position
+//! ([`Deliveries::record`]), and told as it comes ([`Deliveries::take_news`]).
+//!
 //! Properties: positions count up from 0 and are never used again; a position holds the same record
 //! in every incarnation. What was delivered is in the log before anybody hears of it.
+//!
+//! Source: Cachin, Guerraoui, Rodrigues, *Introduction to Reliable and Secure Distributed
+//! Programming*, Section 2.4.5 (Log Delivered): the variable `delivered` of every logged module, in
+//! one place. **On recovery** all that is kept is told again.
 //!
 //! Retention is bounded: what exceeds `bounds.delivery_entries` and `bounds.delivery_bytes` is
 //! trimmed, oldest first, once whoever has a name here has acknowledged it; what exceeds twice as

@@ -10,7 +10,7 @@
 //! told so, and never just finds less.
 //!
 //! Source: Cachin, Guerraoui, Rodrigues, *Introduction to Reliable and Secure Distributed
-//! Programming*, Module 6.3 (logged uniform total-order broadcast).
+//! Programming*, Section 6.1 (uniform total-order broadcast), in fail-recovery.
 //!
 //! **Durable first**: the log entry. A cursor is the position of the first publication that is
 //! wanted: who stores it together with the effects of those before it, has processed each once.

@@ -1,4 +1,18 @@
 //! The replicated state machine: what the log is for.
+//!
+//! Request: Execute(command), at any process. Output: the reply, at the process that was asked; the
+//! state, as an immutable view, at every process.
+//!
+//! Properties, of the stack that runs one: *agreement*: equal prefixes of the log give equal states and
+//! equal replies; *termination*: a command of a process that stays up is answered, while a majority is
+//! correct.
+//!
+//! Source: Schneider, *Implementing Fault-Tolerant Services Using the State Machine Approach: A
+//! Tutorial*, ACM Computing Surveys, 1990; on the total-order broadcast of Cachin, Guerraoui, Rodrigues,
+//! Section 6.1.
+//!
+//! **Durable first**: the log entry, before it is executed anywhere. **On recovery** the state is that
+//! of the last finished checkpoint, and the log from there on is executed again.
 
 use super::catch_up::Load;
 use crate::kernel::{Mutants, Row, RowKey};

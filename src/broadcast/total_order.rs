@@ -2,8 +2,14 @@
 //!
 //! Interface: request Broadcast(command), from any process; delivery is the decided log, read from
 //! one's own cursor. Properties: those of the log, and at most once: (origin, incarnation, seq) has
-//! one effect. Nothing is logged first: a command that is lost before it is proposed was never
-//! acknowledged.
+//! one effect.
+//!
+//! Source: Cachin, Guerraoui, Rodrigues, *Introduction to Reliable and Secure Distributed
+//! Programming*, Section 6.1 (total-order broadcast, from a sequence of consensus decisions), in
+//! fail-recovery, and with one log for the sequence.
+//!
+//! **Durable first**: nothing; a command that is lost before it is proposed was never acknowledged.
+//! **On recovery** the commands of an earlier life are nobody's.
 
 use crate::kernel::{Ballot, Component, Config, Incarnation, Message, ProcessId, Slot, Ticks, Turn};
 use bytes::Bytes;

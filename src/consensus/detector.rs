@@ -7,7 +7,12 @@
 //! agreement (of those that hear the leader). A candidate needs only to be connected to a
 //! majority, so that a chain, a star or one surviving link elect.
 //!
-//! Source: *OmniPaxos* (EuroSys 2023), section 5, in fail-recovery; rule 2 of ARCHITECTURE.md.
+//! Source: *OmniPaxos* (EuroSys 2023), section 5, in fail-recovery; rule 2 of ARCHITECTURE.md. In
+//! the terms of Cachin, Guerraoui, Rodrigues: Module 2.9 (eventual leader detector), Section 2.6.5
+//! (Elect Lower Epoch, for fail-recovery).
+//!
+//! **Durable first**: the incarnation, before any heartbeat; a ballot, before a heartbeat states it.
+//! **On recovery** nobody is trusted until heard.
 
 use super::messages::Heartbeat;
 use crate::kernel::{Ballot, Config, Incarnation, Mutant, ProcessId, ProcessSet, Ticks, Turn};

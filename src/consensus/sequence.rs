@@ -10,6 +10,10 @@
 //!
 //! Source: Ng, Haridi, Carbone, *OmniPaxos*, EuroSys 2023; rule numbers are those of
 //! ARCHITECTURE.md.
+//!
+//! **Durable first**: the promise, before it is given, or `Prepare` sent; log and accRnd, in one
+//! batch, before they are acknowledged or counted. **On recovery** neither ballot nor leadership is
+//! resumed: the process follows, and asks the leader for its `Prepare`.
 
 use super::acceptor::{Acceptor, Gate};
 use super::candidate::{Candidate, Promise};

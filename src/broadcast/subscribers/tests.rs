@@ -151,7 +151,11 @@ fn who_has_stopped_what_goes_does_not_fall_off() {
     assert_eq!(log.acknowledge("s", p[0]), Ok(()), "taken at its word: it is not retained any more");
     let last = log.publish("a");
     log.subscribe("s", "a", Begin::Now).unwrap_err();
-    assert_eq!(log.acknowledge("s", p[2]), Ok(()), "stopped before it fell off: the answer was lost, perhaps");
+    assert_eq!(
+        log.acknowledge("s", p[2]),
+        Ok(()),
+        "stopped before it fell off: the answer was lost, perhaps"
+    );
     // It goes on, and what it had stopped beyond is not delivered.
     assert_eq!(log.subscribe("s", "a", Begin::Oldest), Ok(p[2] + 1));
     assert_eq!(log.pending("s"), Ok(vec![p[3], last - 2, last]));
