@@ -77,7 +77,7 @@ impl Sum {
     fn add(&mut self, record: &Record, me: ProcessId) {
         self.len += 1;
         match record {
-            Record::Gap { origin, to, .. } => self.delivered[origin.index()].raise(*to),
+            Record::Gap { origin, from, to } => self.delivered[origin.index()].fill(*from, *to),
             Record::Delivery(Delivery { topic, id, .. }) => {
                 match topic.guarantee {
                     Guarantee::BestEffort => return,

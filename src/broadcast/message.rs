@@ -145,8 +145,8 @@ pub enum BroadcastMessage {
         rows: Vec<Vec<Seen>>,
         /// Of each origin the lowest number that the sender has not delivered.
         delivered: Vec<u64>,
-        /// Of each origin: below this number the sender keeps no message any more.
-        kept: Vec<u64>,
+        /// Of each origin: the numbers of the messages that the sender held, and keeps no more.
+        gone: Vec<Seen>,
     },
 }
 

@@ -27,6 +27,8 @@ pub(super) struct RelayedLog {
     waiting: BTreeMap<MessageId, Order>,
     /// Of each origin, what this process holds, or once held.
     held: Vec<Seen>,
+    /// Of each origin, what is held and not in the log any more: it was delivered, or is lost.
+    gone: Vec<Seen>,
 }
 
 impl RelayedLog {
@@ -39,6 +41,7 @@ impl RelayedLog {
             places: BTreeMap::new(),
             waiting: BTreeMap::new(),
             held: delivered.to_vec(),
+            gone: Vec::new(),
         };
         for index in relayed.log.first()..relayed.log.len() {
             let Some(message) = relayed.log.get(index).and_then(decode) else {
@@ -48,6 +51,15 @@ impl RelayedLog {
                 relayed.waiting.insert(message.id, message.order);
             }
             relayed.place(message.id, index);
+        }
+        for (at, delivered) in delivered.iter().enumerate() {
+            let (origin, mut gone, mut from) = (ProcessId(at as u8), Seen::default(), 0);
+            for kept in relayed.kept(origin, 0).map(|id| id.seq) {
+                delivered.within(from, kept).for_each(|(a, b)| gone.fill(a, b));
+                from = kept + 1;
+            }
+            delivered.within(from, u64::MAX).for_each(|(a, b)| gone.fill(a, b));
+            relayed.gone.push(gone);
         }
         Ok(relayed)
     }
@@ -79,10 +91,9 @@ impl RelayedLog {
         self.places.range(first..=last).map(|(id, _)| *id)
     }
 
-    /// Below this number no message of an origin is kept, and every one is delivered.
-    pub(super) fn kept_from(&self, origin: ProcessId) -> u64 {
-        let held = self.held[origin.index()].low();
-        self.kept(origin, 0).next().map_or(held, |id| id.seq.min(held))
+    /// Of each origin, what was held and is kept no more.
+    pub(super) fn gone(&self) -> &[Seen] {
+        &self.gone
     }
 
     /// Takes a message that is not held.
@@ -100,8 +111,9 @@ impl RelayedLog {
     }
 
     /// Messages of an origin are lost for ever.
-    pub(super) fn skip(&mut self, origin: ProcessId, to: u64) {
-        self.held[origin.index()].raise(to);
+    pub(super) fn skip(&mut self, origin: ProcessId, from: u64, to: u64) {
+        self.held[origin.index()].fill(from, to);
+        self.gone[origin.index()].fill(from, to);
     }
 
     /// Drops from the front what everybody holds, and what exceeds the bounds.
@@ -119,6 +131,7 @@ impl RelayedLog {
             match self.waiting.contains_key(&id) {
                 false if exceeds || held_by_all(id) => {
                     self.places.remove(&id);
+                    self.gone[id.origin.index()].insert(id.seq);
                     size -= entry.len();
                 }
                 true if exceeds => moved.push((id, entry)),
@@ -180,7 +193,8 @@ mod tests {
             assert_eq!(kept, [1, 4, 5]);
             assert_eq!(relayed.get(message(1).id), Some(message(1)));
             assert_eq!(relayed.log.len(), 6, "and number 1 lies at the end");
-            assert_eq!(relayed.kept_from(ProcessId(0)), 0, "number 0 was never held");
+            let gone = |number| relayed.gone()[0].contains(number);
+            assert!(gone(2) && gone(3) && ![0, 1, 4, 5, 6].into_iter().any(gone));
             relayed.trim(&bounds, |_| true, turn);
             assert_eq!(relayed.kept(ProcessId(0), 0).map(|id| id.seq).collect::<Vec<_>>(), [1]);
         });

@@ -30,6 +30,11 @@ impl Seen {
         self.above.range(n..).next().copied()
     }
 
+    /// The lowest number above one that was seen, that was not.
+    pub fn past(&self, n: u64) -> u64 {
+        if n < self.low { self.low } else { (n + 1..).find(|n| !self.above.contains(n)).unwrap_or(n + 1) }
+    }
+
     /// Whether a number was seen.
     pub fn contains(&self, n: u64) -> bool {
         n < self.low || self.above.contains(&n)
@@ -49,6 +54,23 @@ impl Seen {
         self.above.insert(n);
         self.settle();
         true
+    }
+
+    /// The numbers from one to another, the last not included, as ranges.
+    pub fn within(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, u64)> {
+        let below = Some((from, self.low.min(to))).filter(|(a, b)| a < b);
+        let above = if from < to { Some(self.above.range(from..to)) } else { None };
+        below.into_iter().chain(above.into_iter().flatten().map(|n| (*n, n + 1)))
+    }
+
+    /// Adds the numbers from one to another, the last not included.
+    pub fn fill(&mut self, from: u64, to: u64) {
+        if from <= self.low {
+            return self.raise(to);
+        }
+        (from..to).for_each(|n| {
+            self.insert(n);
+        });
     }
 
     /// Adds everything below a number.

@@ -153,7 +153,7 @@ impl System {
         }
     }
 
-    /// The payloads delivered at a process in its present life, gaps as "-".
+    /// The payloads delivered at a process in its present life, gaps by their size.
     fn delivered(&self, p: u8) -> Vec<String> {
         let records = self.told[usize::from(p)].iter().filter_map(|told| match told {
             TopicIndication::Delivered { records, .. } => Some(records),
@@ -509,4 +509,37 @@ fn a_cursor_says_whether_there_will_ever_be_something() {
     assert_eq!(at(7, 21), Err(CursorError::Ahead { position: 21, end: 20 }));
     assert_eq!(at(7, 9), Err(CursorError::FellOff(FellOff { position: 9, oldest: 10 })));
     assert_eq!(at(8, 15), Err(CursorError::OtherLog { oldest: 10 }));
+}
+
+#[test]
+fn a_message_that_nobody_keeps_is_lost_though_one_before_it_never_came_to_anybody() {
+    let bounds = Bounds { relayed_entries: 2, ..Bounds::default() };
+    let mut system = System::new(5, bounds);
+    let without_3 = |a: u8, b: u8| a != 3 && b != 3;
+    system.publish(2, Guarantee::Reliable, "a");
+    system.pass(20, ALL);
+    // The second message of p2 dies with it; the third is delivered, and everybody has it but p3.
+    system.publish(2, Guarantee::Reliable, "b");
+    system.run(NONE);
+    system.publish(2, Guarantee::Reliable, "c");
+    system.run(without_3);
+    system.crash(2);
+    for _ in 0..6 {
+        system.publish(0, Guarantee::Reliable, "x");
+        system.pass(10, without_3);
+    }
+    assert!(system.delivered(0).contains(&"c".into()));
+    system.pass(100, ALL);
+    let lost = Record::Gap { origin: ProcessId(2), from: 2, to: 3 };
+    let told = system.told[3].iter().any(|told| match told {
+        TopicIndication::Delivered { records, .. } => records.contains(&lost),
+        _ => false,
+    });
+    assert!(told, "{:?}", system.told[3]);
+    assert!(!system.delivered(3).contains(&"c".into()));
+    // It is lost in the next life, too.
+    system.crash(3);
+    system.recover(3);
+    system.pass(100, ALL);
+    assert_eq!(system.delivered(3), ["a", "x", "x", "gap of 4", "gap of 1"]);
 }

@@ -62,7 +62,7 @@ struct Peer {
 struct Said {
     held: Vec<Seen>,
     delivered: Vec<u64>,
-    kept: Vec<u64>,
+    gone: Vec<Seen>,
 }
 
 /// What a process has yet to say of what it holds.
@@ -174,11 +174,11 @@ impl UniformReliable {
                     }
                 }
             }
-            BroadcastMessage::Have { counts, rows, delivered, kept } => {
+            BroadcastMessage::Have { counts, rows, delivered, gone } => {
                 let n = self.config.processes;
                 let fits = rows.len() == n && rows.iter().all(|row| row.len() == n);
-                if fits && delivered.len() == n && kept.len() == n {
-                    self.upon_have(from, counts, rows, Said { held: Vec::new(), delivered, kept }, turn);
+                if fits && delivered.len() == n && gone.len() == n {
+                    self.upon_have(from, counts, rows, Said { held: Vec::new(), delivered, gone }, turn);
                 }
             }
         }
@@ -372,47 +372,79 @@ impl UniformReliable {
             counts: self.counts(),
             rows,
             delivered: self.config.members().map(delivered).collect(),
-            kept: self.config.members().map(|o| self.relayed.kept_from(o)).collect(),
+            gone: self.relayed.gone().to_vec(),
         };
         turn.send_all(self.config.peers(), &message);
     }
 
-    /// Where nobody who is heard holds the oldest message that is missing, and somebody keeps it no
-    /// more, it is lost for ever: goes on behind it, up to what somebody has. Who keeps it no more has
-    /// delivered it, so that a majority did hold it.
+    /// Goes on behind what is lost for ever: what nobody who is heard keeps any more, and somebody has
+    /// delivered, so that a majority did hold it.
     fn skip_gaps(&mut self, deliveries: &mut Deliveries, turn: &mut Turn) {
         if self.patience > 0 {
             return;
         }
         for origin in self.config.members() {
-            let at = origin.index();
-            let missing = deliveries.delivered()[at].low();
-            if self.relayed.is_held(MessageId { origin, seq: missing }) {
-                continue;
+            if let Some(to) = self.lost_from_the_oldest(origin, deliveries) {
+                let from = deliveries.delivered()[origin.index()].low();
+                self.skip(origin, from, to, deliveries, turn);
             }
-            // One that lacks it as well is nobody to wait for: two such would wait for each other.
-            let heard = self.peers.iter().filter(|p| p.counts && p.heard > 0);
-            let said = heard.filter_map(|p| p.said.as_ref()).map(|s| (&s.held[at], s.kept[at]));
-            let (mut dropped, mut there) = (None, self.relayed.held()[at].after(missing));
-            for (held, kept) in said {
-                match kept > missing {
-                    true => dropped = Some(dropped.map_or(kept, |d: u64| d.min(kept))),
-                    false if held.contains(missing) => there = Some(missing),
-                    false => there = there.into_iter().chain(held.after(missing)).min(),
-                }
+            for number in self.lost_behind_a_hole(origin, deliveries) {
+                self.skip(origin, number, number + 1, deliveries, turn);
             }
-            let Some(dropped) = dropped else { continue };
-            let to = there.map_or(dropped, |there| there.min(dropped));
-            if to == missing {
-                continue;
-            }
-            tracing::warn!(
-                process = %self.config.me, %origin, from = missing, to,
-                "was away for longer than messages are kept: these are lost to this process"
-            );
-            deliveries.append(Record::Gap { origin, from: missing, to }, turn);
-            self.relayed.skip(origin, to);
-            self.unsaid = Unsaid::Now;
         }
+    }
+
+    fn skip(&mut self, origin: ProcessId, from: u64, to: u64, deliveries: &mut Deliveries, turn: &mut Turn) {
+        tracing::warn!(
+            process = %self.config.me, %origin, from, to,
+            "was away for longer than messages are kept: these are lost to this process"
+        );
+        deliveries.append(Record::Gap { origin, from, to }, turn);
+        self.relayed.skip(origin, from, to);
+        self.unsaid = Unsaid::Now;
+    }
+
+    /// What those who are heard say of an origin: what they hold, and what of that is gone.
+    fn heard(&self, origin: ProcessId) -> impl Iterator<Item = (&Seen, &Seen)> {
+        let heard = self.peers.iter().filter(|p| p.counts && p.heard > 0);
+        let at = origin.index();
+        heard.filter_map(|p| p.said.as_ref()).map(move |s| (&s.held[at], &s.gone[at]))
+    }
+
+    /// Up to where messages are lost, from the oldest that is missing on.
+    fn lost_from_the_oldest(&self, origin: ProcessId, deliveries: &Deliveries) -> Option<u64> {
+        let at = origin.index();
+        let missing = deliveries.delivered()[at].low();
+        if self.relayed.is_held(MessageId { origin, seq: missing }) {
+            return None;
+        }
+        // One that lacks it as well is nobody to wait for: two such would wait for each other.
+        let (mut dropped, mut there) = (None, self.relayed.held()[at].after(missing));
+        for (held, gone) in self.heard(origin) {
+            match gone.contains(missing) {
+                true => {
+                    dropped = Some(dropped.map_or(gone.past(missing), |d: u64| d.min(gone.past(missing))))
+                }
+                false if held.contains(missing) => there = Some(missing),
+                false => there = there.into_iter().chain(held.after(missing)).min(),
+            }
+        }
+        let dropped = dropped?;
+        let to = there.map_or(dropped, |there| there.min(dropped));
+        (to > missing).then_some(to)
+    }
+
+    /// Messages that are lost though one before them is not: that one never came to a majority, and
+    /// left its number to nobody when its publisher lost its disk.
+    fn lost_behind_a_hole(&self, origin: ProcessId, deliveries: &Deliveries) -> Vec<u64> {
+        let missing = deliveries.delivered()[origin.index()].low();
+        let end = self.heard(origin).map(|(held, _)| held.end()).max().unwrap_or(0);
+        let lost = |number: &u64| {
+            let mut holders = self.heard(origin).filter(|(held, _)| held.contains(*number)).peekable();
+            !self.relayed.is_held(MessageId { origin, seq: *number })
+                && holders.peek().is_some()
+                && holders.all(|(_, gone)| gone.contains(*number))
+        };
+        (missing + 1..end.min(missing + self.config.bounds.undelivered)).filter(lost).collect()
     }
 }
