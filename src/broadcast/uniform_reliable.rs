@@ -384,12 +384,8 @@ impl UniformReliable {
             return;
         }
         for origin in self.config.members() {
-            if let Some(to) = self.lost_from_the_oldest(origin, deliveries) {
-                let from = deliveries.delivered()[origin.index()].low();
+            for (from, to) in self.lost(origin, deliveries) {
                 self.skip(origin, from, to, deliveries, turn);
-            }
-            for number in self.lost_behind_a_hole(origin, deliveries) {
-                self.skip(origin, number, number + 1, deliveries, turn);
             }
         }
     }
@@ -411,40 +407,49 @@ impl UniformReliable {
         heard.filter_map(|p| p.said.as_ref()).map(move |s| (&s.held[at], &s.gone[at]))
     }
 
-    /// Up to where messages are lost, from the oldest that is missing on.
-    fn lost_from_the_oldest(&self, origin: ProcessId, deliveries: &Deliveries) -> Option<u64> {
-        let at = origin.index();
-        let missing = deliveries.delivered()[at].low();
-        if self.relayed.is_held(MessageId { origin, seq: missing }) {
-            return None;
-        }
-        // One that lacks it as well is nobody to wait for: two such would wait for each other.
-        let (mut dropped, mut there) = (None, self.relayed.held()[at].after(missing));
-        for (held, gone) in self.heard(origin) {
-            match gone.contains(missing) {
-                true => {
-                    dropped = Some(dropped.map_or(gone.past(missing), |d: u64| d.min(gone.past(missing))))
-                }
-                false if held.contains(missing) => there = Some(missing),
-                false => there = there.into_iter().chain(held.after(missing)).min(),
-            }
-        }
-        let dropped = dropped?;
-        let to = there.map_or(dropped, |there| there.min(dropped));
-        (to > missing).then_some(to)
-    }
-
-    /// Messages that are lost though one before them is not: that one never came to a majority, and
-    /// left its number to nobody when its publisher lost its disk.
-    fn lost_behind_a_hole(&self, origin: ProcessId, deliveries: &Deliveries) -> Vec<u64> {
+    /// The messages of an origin that are lost, as ranges of numbers.
+    ///
+    /// Whatever lies before one that is lost is delivered here, or lost as well, so that who is behind a
+    /// message of an origin has, or has lost, all that it depends on. What nobody who is heard holds may
+    /// have come to nobody: it is lost only with what lies behind it.
+    fn lost(&self, origin: ProcessId, deliveries: &Deliveries) -> Vec<(u64, u64)> {
+        let own = &self.relayed.held()[origin.index()];
         let missing = deliveries.delivered()[origin.index()].low();
         let end = self.heard(origin).map(|(held, _)| held.end()).max().unwrap_or(0);
-        let lost = |number: &u64| {
-            let mut holders = self.heard(origin).filter(|(held, _)| held.contains(*number)).peekable();
-            !self.relayed.is_held(MessageId { origin, seq: *number })
-                && holders.peek().is_some()
-                && holders.all(|(_, gone)| gone.contains(*number))
-        };
-        (missing + 1..end.min(missing + self.config.bounds.undelivered)).filter(lost).collect()
+        let (mut number, mut to) = (missing, missing);
+        while number < end {
+            if own.contains(number) {
+                if self.relayed.waiting().contains_key(&MessageId { origin, seq: number }) {
+                    break;
+                }
+                number += 1;
+                continue;
+            }
+            if self.heard(origin).any(|(held, gone)| held.contains(number) && !gone.contains(number)) {
+                break;
+            }
+            // One that lacks it as well is nobody to wait for: two such would wait for each other.
+            let until = self.heard(origin).filter_map(|(held, gone)| match gone.contains(number) {
+                true => Some(gone.past(number)),
+                false => held.after(number),
+            });
+            let is_gone = self.heard(origin).any(|(_, gone)| gone.contains(number));
+            number = until.chain(own.after(number)).min().unwrap_or(end);
+            if is_gone {
+                to = number;
+            }
+        }
+        let mut lost = Vec::new();
+        let mut from = missing;
+        while from < to {
+            if own.contains(from) {
+                from += 1;
+                continue;
+            }
+            let next = own.after(from).unwrap_or(to).min(to);
+            lost.push((from, next));
+            from = next;
+        }
+        lost
     }
 }
