@@ -409,14 +409,15 @@ impl UniformReliable {
 
     /// The messages of an origin that are lost, as ranges of numbers.
     ///
-    /// Whatever lies before one that is lost is delivered here, or lost as well, so that who is behind a
-    /// message of an origin has, or has lost, all that it depends on. What nobody who is heard holds may
-    /// have come to nobody: it is lost only with what lies behind it.
+    /// Whatever lies before one that is lost is delivered here, or lost as well, or held by nobody who is
+    /// heard: then it may have come to nobody, and what was delivered without it does not depend on it.
+    /// So who is behind a message of an origin has, or has lost, all that it depends on. What came to
+    /// nobody is not taken for lost: to say that it is held would have it counted.
     fn lost(&self, origin: ProcessId, deliveries: &Deliveries) -> Vec<(u64, u64)> {
         let own = &self.relayed.held()[origin.index()];
         let missing = deliveries.delivered()[origin.index()].low();
         let end = self.heard(origin).map(|(held, _)| held.end()).max().unwrap_or(0);
-        let (mut number, mut to) = (missing, missing);
+        let (mut number, mut lost) = (missing, Vec::new());
         while number < end {
             if own.contains(number) {
                 if self.relayed.waiting().contains_key(&MessageId { origin, seq: number }) {
@@ -433,22 +434,11 @@ impl UniformReliable {
                 true => Some(gone.past(number)),
                 false => held.after(number),
             });
-            let is_gone = self.heard(origin).any(|(_, gone)| gone.contains(number));
-            number = until.chain(own.after(number)).min().unwrap_or(end);
-            if is_gone {
-                to = number;
+            let next = until.chain(own.after(number)).min().unwrap_or(end);
+            if self.heard(origin).any(|(_, gone)| gone.contains(number)) {
+                lost.push((number, next));
             }
-        }
-        let mut lost = Vec::new();
-        let mut from = missing;
-        while from < to {
-            if own.contains(from) {
-                from += 1;
-                continue;
-            }
-            let next = own.after(from).unwrap_or(to).min(to);
-            lost.push((from, next));
-            from = next;
+            number = next;
         }
         lost
     }
