@@ -190,25 +190,28 @@ impl LoggedPerfect {
     }
 
     fn is_full_for(&self, message: &Bytes) -> bool {
+        self.would_be_full(self.outbox.first(), self.outbox.bytes(), message)
+    }
+
+    /// Whether there is no room for a message in an outbox of so many bytes that begins with `first`.
+    fn would_be_full(&self, first: u64, bytes: usize, message: &Bytes) -> bool {
         let bounds = &self.config.bounds;
-        self.len() >= bounds.outbox_entries as u64
-            || self.outbox.bytes() + message.len() > bounds.outbox_bytes && !self.is_empty()
+        let entries = self.outbox.len() - first;
+        entries >= bounds.outbox_entries as u64 || bytes + message.len() > bounds.outbox_bytes && entries > 0
     }
 
     /// Makes room for a message, where that can be, by giving up the oldest ones that only silent
     /// peers lack: they are lost to those, unless they are on their way. Whoever takes something is
     /// waited for.
     pub fn give_up(&mut self, message: &Bytes, turn: &mut Turn) {
-        let bounds = &self.config.bounds;
-        if !self.remembers || message.len() > bounds.frame_bytes || !self.is_full_for(message) {
+        let limit = self.config.bounds.frame_bytes;
+        if !self.remembers || message.len() > limit || !self.is_full_for(message) {
             return;
         }
         let heard = self.config.members().filter(|p| !self.is_silent(*p));
         let wanted = heard.map(|p| self.progress[p.index()].lacks()).min().unwrap_or(0);
         let (mut first, mut bytes) = (self.outbox.first(), self.outbox.bytes());
-        while self.outbox.len() - first >= bounds.outbox_entries as u64
-            || bytes + message.len() > bounds.outbox_bytes && first < self.outbox.len()
-        {
+        while self.would_be_full(first, bytes, message) {
             let Some(oldest) = self.outbox.get(first).filter(|_| first < wanted) else { return };
             bytes -= oldest.len();
             first += 1;
