@@ -17,7 +17,7 @@
 
 use super::catch_up::Load;
 use super::state_machine::{Piece, StateMachine};
-use crate::kernel::{Mutants, Row, RowKey};
+use crate::kernel::{Config, Row, RowKey};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
@@ -180,9 +180,9 @@ impl<A: StateMachine, B: StateMachine> StateMachine for Pair<A, B> {
         self.second.maintain();
     }
 
-    fn sabotage(&mut self, mutants: Mutants) {
-        self.first.sabotage(mutants);
-        self.second.sabotage(mutants);
+    fn configure(&mut self, config: &Config) {
+        self.first.configure(config);
+        self.second.configure(config);
     }
 }
 

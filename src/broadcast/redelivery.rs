@@ -32,8 +32,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What stands before a subscriber's name in stable storage.
 const PREFIX: &str = "redelivery/";
-/// Positions looked at for one subscriber in one turn.
-const SCAN: usize = 1024;
 
 /// What is stored of a subscriber.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -260,7 +258,7 @@ impl Redelivery {
                 true => usize::MAX,
                 false => self.config.bounds.unacknowledged,
             };
-            for _ in 0..SCAN {
+            for _ in 0..self.config.bounds.redelivery_scan {
                 let place = &subscriber.place;
                 if subscriber.pending.len() + place.stopped.len() >= window {
                     break;

@@ -15,7 +15,7 @@
 //! of the last finished checkpoint, and the log from there on is executed again.
 
 use super::catch_up::Load;
-use crate::kernel::{Mutants, Row, RowKey};
+use crate::kernel::{Config, Row, RowKey};
 use bytes::Bytes;
 use std::fmt::Debug;
 
@@ -63,8 +63,9 @@ pub trait StateMachine: Sized {
     /// A bounded piece of housekeeping that nobody can see; called at every tick.
     fn maintain(&mut self);
 
-    /// Puts a bug in, if it is one of the state machine's.
-    fn sabotage(&mut self, _mutants: Mutants) {}
+    /// Takes what the process is told at boot: bounds, and the bug put in on purpose, if it is one of
+    /// the state machine's. Called once, right after it was loaded.
+    fn configure(&mut self, _config: &Config) {}
 }
 
 /// A piece of a checkpoint.

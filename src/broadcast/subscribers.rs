@@ -34,7 +34,7 @@
 use super::cursor::FellOff;
 use super::publications::{Publication, Publications};
 use super::topic::{AcknowledgeError, SubscribeError, UnknownSubscriber};
-use crate::kernel::{MAX_NAME, MAX_SUBSCRIBERS, MAX_UNACKNOWLEDGED, Mutant, Mutants};
+use crate::kernel::{MAX_NAME, Mutant, Mutants, SharedBounds};
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -121,6 +121,7 @@ impl Subscribers {
         topic: &str,
         (begin, window): (Begin, u64),
         publications: &Publications,
+        bounds: &SharedBounds,
     ) -> Result<u64, SubscribeError> {
         let fits = |name: &str| (1..=MAX_NAME).contains(&name.len());
         if !(fits(name) && fits(topic)) {
@@ -137,8 +138,8 @@ impl Subscribers {
                 (Some(fell), Begin::Now) => return Err(fell.into()),
                 (Some(_), Begin::Oldest | Begin::At(_)) => {}
             }
-        } else if self.places.len() >= MAX_SUBSCRIBERS {
-            return Err(SubscribeError::TooMany { limit: MAX_SUBSCRIBERS });
+        } else if self.places.len() >= bounds.subscribers {
+            return Err(SubscribeError::TooMany { limit: bounds.subscribers });
         }
         let (oldest, end) = (publications.oldest(topic), index + 1);
         let low = match begin {
@@ -155,7 +156,7 @@ impl Subscribers {
         let (name, mut place) = match known {
             Some((name, place)) => (name.clone(), Place::clone(place)),
             None => {
-                let window = window.clamp(1, MAX_UNACKNOWLEDGED);
+                let window = window.clamp(1, bounds.unacknowledged);
                 let stopped = BTreeSet::new();
                 (name.into(), Place { topic: topic.into(), from: low, low, window, stopped })
             }

@@ -9,6 +9,7 @@
 //! * [`Journal`]: the only place where a turn opens, and the only one that hands out what turns
 //!   exposed, once [`Commit::run`] has made their stores durable.
 
+mod bounds;
 mod config;
 mod disk;
 mod frame;
@@ -21,7 +22,8 @@ mod protocol;
 mod replicated;
 mod turn;
 
-pub use config::{Bounds, Config, Timing};
+pub use bounds::{Bounds, SharedBounds};
+pub use config::{Config, Timing};
 pub use disk::{Batch, Disk, DiskError, LogId, Row, RowKey, Rows, Store, Stored, StoredLog, Var};
 pub use frame::{Component, Frame, FrameError, MAX_BODY, Message, Opened, Slot};
 pub use journal::{Commit, Exposed, Held, Journal, Release, Synced};
@@ -30,7 +32,5 @@ pub use mutant::{Mutant, Mutants};
 pub use parked::Parked;
 pub use process::{Ballot, Incarnation, ProcessId, ProcessSet, Ticks};
 pub use protocol::{Protocol, Upon};
-pub use replicated::{
-    BoundChanges, MAX_NAME, MAX_SUBSCRIBERS, MAX_TEXT, MAX_UNACKNOWLEDGED, ReplicatedBounds,
-};
+pub use replicated::{BoundChanges, MAX_NAME, MAX_TEXT, ReplicatedBounds};
 pub use turn::{Early, Outgoing, Turn};

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 /// Bounds of what is replicated beside the store. They decide what a command answers, so they are
 /// the same at every process: part of the state, stored with its checkpoints, changed through the
-/// log only. (The [`Bounds`](super::Bounds) of a process are its own.)
+/// log only. (Those of subscribers are [`SharedBounds`](super::SharedBounds): these here are stored
+/// without names, so that one more would make what was stored before unreadable.)
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ReplicatedBounds {
     /// Instances of consensus. A decision is kept for ever.
@@ -69,13 +70,6 @@ impl From<ReplicatedBounds> for BoundChanges {
 
 /// The longest name of an instance, a transaction, a participant or a topic, in bytes.
 pub const MAX_NAME: usize = 256;
-/// Subscribers of total-order topics, at most. This and the next are no [`ReplicatedBounds`]: those
-/// are stored without names, so that one more would make what was stored before unreadable.
-pub const MAX_SUBSCRIBERS: usize = 1024;
-/// Publications that such a subscriber is delivered and has not acknowledged, at most.
-pub const MAX_UNACKNOWLEDGED: u64 = 256;
-// What all of them have acknowledged fits in the memory of a small machine, each position in 32 bytes.
-const _: () = assert!(MAX_SUBSCRIBERS as u64 * MAX_UNACKNOWLEDGED * 32 <= 16 << 20);
 /// The longest explanation of a vote, in bytes.
 pub const MAX_TEXT: usize = 1024;
 

@@ -17,9 +17,6 @@ use std::collections::BTreeMap;
 /// What a step counts for each version or row that it looks at, in bytes.
 const LOOK: usize = 64;
 
-/// Changes that a row may stretch over: so many are looked at when it is cleaned.
-const SPAN: usize = 1024;
-
 /// The stores that one step of a checkpoint asks for: one batch, or part of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Piece {
@@ -182,7 +179,7 @@ impl Machine {
             *cursor = at;
             *span += 1;
             left = left.saturating_sub(LOOK);
-            if *span >= SPAN {
+            if *span >= self.bounds.checkpoint_span {
                 flush(row);
                 *span = 0;
             }

@@ -8,7 +8,7 @@ use super::session::{Admission, Sessions};
 use super::txn::Execution;
 use super::view::{Size, View};
 use super::{Command, Error, Op, Reply, Response};
-use crate::kernel::RowKey;
+use crate::kernel::{Bounds, RowKey};
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
 use crate::proto::etcdserverpb::request_op::Request;
 use crate::proto::etcdserverpb::{
@@ -30,6 +30,7 @@ pub struct Machine {
     pub(super) leftover: Vec<RowKey>,
     /// Someone reads the rows of a checkpoint one after the other.
     pub(super) held: bool,
+    pub(super) bounds: Bounds,
 }
 
 impl Default for Machine {
@@ -49,6 +50,7 @@ impl Machine {
             checkpointed: 0,
             leftover: Vec::new(),
             held: false,
+            bounds: Bounds::default(),
         }
     }
 

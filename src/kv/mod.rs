@@ -38,7 +38,6 @@ pub use machine::Machine;
 pub use meta::{Summary, summary, with_generation};
 pub use reply::{Reply, Response, Unresolved};
 pub use revision::Revision;
-pub use session::{MAX_REPLY, MAX_REPLY_BYTES, MAX_SESSIONS, WINDOW};
 pub use view::{Size, View};
 
 #[cfg(test)]

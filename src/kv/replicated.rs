@@ -2,11 +2,8 @@
 
 use super::{Command, Error, Loader, Machine, Piece, Reply, View, meta};
 use crate::broadcast::{Load, Piece as Rows, StateMachine};
-use crate::kernel::{Mutants, RowKey};
+use crate::kernel::{Config, RowKey};
 use bytes::Bytes;
-
-/// What housekeeping looks at in one tick.
-const SCRUB: usize = 1024;
 
 impl StateMachine for Machine {
     type Reply = Reply;
@@ -59,11 +56,12 @@ impl StateMachine for Machine {
     }
 
     fn maintain(&mut self) {
-        self.scrub(SCRUB);
+        self.scrub(self.bounds.scrub_versions);
     }
 
-    fn sabotage(&mut self, mutants: Mutants) {
-        self.sessions.mutants = mutants;
+    fn configure(&mut self, config: &Config) {
+        self.bounds = config.bounds;
+        self.sessions.configure(config);
     }
 }
 

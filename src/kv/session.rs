@@ -9,27 +9,12 @@
 //! those that were used least recently, by the order of the log, are evicted.
 
 use super::{Error, Op, Reply, SessionCall, reply};
-use crate::kernel::{Mutant, Mutants};
+use crate::kernel::{Config, Mutant, Mutants, SharedBounds};
 use crate::proto::etcdserverpb::TxnRequest;
 use crate::proto::etcdserverpb::request_op::Request;
 use bytes::Bytes;
 use imbl::OrdMap;
 use std::collections::BTreeMap;
-
-/// Calls that may be unanswered at a time in one session, and replies that it remembers.
-pub const WINDOW: u64 = 64;
-
-/// Sessions that there may be at a time.
-pub const MAX_SESSIONS: usize = 1024;
-
-/// Bytes that the remembered replies of all sessions may take.
-pub const MAX_REPLY_BYTES: usize = 16 << 20;
-
-/// A longer reply is not remembered, only that the call was executed.
-pub const MAX_REPLY: usize = MAX_REPLY_BYTES / WINDOW as usize;
-
-/// So eviction ends at the latest when the session in hand is alone.
-const _: () = assert!(MAX_REPLY * WINDOW as usize <= MAX_REPLY_BYTES);
 
 /// All sessions. Cloning is O(1) but for `by_use`, which is derived, and rebuilt.
 #[derive(Default)]
@@ -38,11 +23,12 @@ pub(super) struct Sessions {
     /// Sessions by their last use.
     by_use: BTreeMap<u64, u64>,
     bytes: usize,
+    bounds: SharedBounds,
     /// Bugs put in on purpose.
-    pub(super) mutants: Mutants,
+    mutants: Mutants,
 }
 
-/// One session. Invariant: the numbers in `replies` are in `low .. low + WINDOW`.
+/// One session. Invariant: the numbers in `replies` are in `low .. low + bounds.session_calls`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Session {
     /// Calls below it are answered.
@@ -62,6 +48,12 @@ pub(super) enum Admission {
 }
 
 impl Sessions {
+    /// Takes what the process is told at boot.
+    pub(super) fn configure(&mut self, config: &Config) {
+        self.bounds = config.bounds.shared;
+        self.mutants = config.mutants;
+    }
+
     /// Opens a session with the log's length as its id, which is unique and never 0.
     pub(super) fn open(&mut self, applied: u64) -> u64 {
         let id = applied;
@@ -109,7 +101,7 @@ impl Sessions {
         if call.seq < session.low {
             return Admission::Answer(Err(Error::SessionExpired));
         }
-        if call.seq - session.low >= WINDOW {
+        if call.seq - session.low >= self.bounds.session_calls {
             return Admission::Answer(Err(Error::SessionWindow));
         }
         match session.replies.get(&call.seq) {
@@ -125,17 +117,18 @@ impl Sessions {
         // The call itself may have closed its session, or evicted it.
         let Some(session) = self.table.get_mut(&call.id) else { return };
         let mut kept = if reads_the_past(op) { Bytes::new() } else { reply::encode(reply) };
-        if kept.len() > MAX_REPLY {
+        if kept.len() > self.bounds.longest_reply() {
             kept = Bytes::new();
         }
         self.bytes += kept.len();
         session.replies.insert(call.seq, kept);
-        assert!(session.replies.len() as u64 <= WINDOW, "calls are admitted within the window only");
+        let within = session.replies.len() as u64 <= self.bounds.session_calls;
+        assert!(within, "calls are admitted within the window only");
         self.evict();
     }
 
     fn evict(&mut self) {
-        while self.table.len() > MAX_SESSIONS || self.bytes > MAX_REPLY_BYTES {
+        while self.table.len() > self.bounds.sessions || self.bytes > self.bounds.reply_bytes {
             let Some((_, id)) = self.by_use.first_key_value() else { return };
             self.close(*id);
         }

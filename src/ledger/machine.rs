@@ -4,7 +4,7 @@ use super::checkpoint::{Garbage, Progress, Saved};
 use super::record::Key;
 use super::view::View;
 use super::{Command, Reply, Response};
-use crate::kernel::RowKey;
+use crate::kernel::{RowKey, SharedBounds};
 use std::collections::{BTreeMap, VecDeque};
 
 /// The ledger of one replica. Equal logs give equal states and equal replies on every replica.
@@ -28,6 +28,7 @@ pub struct Ledger {
     pub(super) leftover: Vec<RowKey>,
     /// Someone reads the rows of a checkpoint one after the other.
     pub(super) held: bool,
+    pub(super) shared: SharedBounds,
 }
 
 impl Ledger {
@@ -67,9 +68,16 @@ impl Ledger {
                 *bounds = bounds.with(&changes);
                 Response::Bounds(*bounds)
             }
-            Command::Subscribe { subscriber, topic, begin, window } => Response::Subscribed(
-                subscribers.subscribe(index, &subscriber, &topic, (begin, window), publications)?,
-            ),
+            Command::Subscribe { subscriber, topic, begin, window } => {
+                Response::Subscribed(subscribers.subscribe(
+                    index,
+                    &subscriber,
+                    &topic,
+                    (begin, window),
+                    publications,
+                    &self.shared,
+                )?)
+            }
             Command::AcknowledgeDelivery { subscriber, position } => {
                 subscribers.acknowledge(&subscriber, position, publications, mutants)?;
                 Response::DeliveryAcknowledged

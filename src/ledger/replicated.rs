@@ -2,7 +2,7 @@
 
 use super::{Command, Error, Ledger, Loader, Reply, View, meta::Meta};
 use crate::broadcast::{Load, Piece, StateMachine};
-use crate::kernel::{Mutants, RowKey};
+use crate::kernel::{Config, RowKey};
 use bytes::Bytes;
 
 impl StateMachine for Ledger {
@@ -58,8 +58,9 @@ impl StateMachine for Ledger {
 
     fn maintain(&mut self) {}
 
-    fn sabotage(&mut self, mutants: Mutants) {
-        self.now.mutants = mutants;
+    fn configure(&mut self, config: &Config) {
+        self.now.mutants = config.mutants;
+        self.shared = config.bounds.shared;
     }
 }
 

@@ -79,7 +79,8 @@ impl<M: Machine> Prepared<M> {
             addresses: addresses.clone(),
         });
         let listeners = self.peer_ports.into_iter().map(|(_, listener)| listener).collect();
-        let transport = Transport::start(identity, listeners, peers.collect(), core::listener(&shared))
+        let (bounds, heard) = (self.settings.bounds, core::listener(&shared));
+        let transport = Transport::start(identity, listeners, peers.collect(), bounds, heard)
             .map_err(system("listen for peers"))?;
         let transport = Arc::new(transport);
         shared.set_transport(&transport);

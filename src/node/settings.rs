@@ -250,14 +250,16 @@ fn bounds(texts: &Texts) -> Result<Bounds, String> {
     let topics = count(name::TOPICS, "topics", 1 << 16, default.topics as i64)?;
     let subscribers = count(name::SUBSCRIBERS, "subscribers", 1 << 16, default.subscribers as i64)?;
     let registers = count(name::REGISTERS, "registers", 1 << 20, default.registers as i64)?;
-    Ok(Bounds {
+    let bounds = Bounds {
         delivery_entries: entries as u64,
         delivery_bytes: bytes as usize,
         topics: topics as usize,
         subscribers: subscribers as usize,
         registers: registers as usize,
         ..default
-    })
+    };
+    bounds.check()?;
+    Ok(bounds)
 }
 
 fn limits(texts: &Texts) -> Result<Limits, String> {

@@ -19,6 +19,7 @@
 mod action;
 mod adversary;
 mod atomicity;
+mod bounds;
 mod broadcasts;
 mod choices;
 mod clients;

@@ -10,8 +10,6 @@ use bytes::Bytes;
 use fastrand::Rng;
 use std::collections::VecDeque;
 
-/// Frames in flight from one process to another.
-const WINDOW: usize = 128;
 /// Frames of one kind that are held back between two processes: the oldest, and the newest.
 const SHELF: usize = 3;
 
@@ -47,12 +45,14 @@ pub(super) struct Network {
     cut: Vec<bool>,
     /// Whether the newest message of a kind replaces the one that waits.
     replacing: bool,
+    /// Frames in flight from one process to another, at most.
+    window: usize,
     /// How many frames were ever sent.
     sent: u64,
 }
 
 impl Network {
-    pub(super) fn new(processes: usize, replacing: bool) -> Self {
+    pub(super) fn new(processes: usize, replacing: bool, window: usize) -> Self {
         let pairs = processes * processes;
         Self {
             processes,
@@ -60,6 +60,7 @@ impl Network {
             shelves: vec![Vec::new(); pairs],
             cut: vec![false; pairs],
             replacing,
+            window,
             sent: 0,
         }
     }
@@ -81,7 +82,7 @@ impl Network {
             *older = new;
             return Sent::Replaced;
         }
-        if flight.len() >= WINDOW {
+        if flight.len() >= self.window {
             return Sent::Dropped;
         }
         flight.push_back(new);

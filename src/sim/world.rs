@@ -3,6 +3,7 @@
 
 use super::action::{Action, Delivery, Haste};
 use super::adversary::Adversary;
+use super::bounds;
 use super::clients::{Clients, Glimpse};
 use super::configuration;
 use super::coverage::Coverage;
@@ -18,7 +19,7 @@ use super::topics::TopicClients;
 use super::trace::{Note, Part, Trace};
 use super::words;
 use super::{Options, Profile};
-use crate::kernel::{Bounds, Config, Opened, ProcessId, Release, Timing};
+use crate::kernel::{Config, Opened, ProcessId, Release, Timing};
 use crate::stack::{Event, Indication, Role};
 use bytes::Bytes;
 use fastrand::Rng;
@@ -65,23 +66,7 @@ impl World {
             n => n,
         };
         let timing = Timing { heartbeat: 5, election: 20, resend: 8 };
-        let bounds = Bounds {
-            requests: 32,
-            undecided_bytes: 4 << 10,
-            frame_entries: 1 << rng.u32(1..6),
-            frame_bytes: 1 << rng.u32(8..12),
-            window: 1 << rng.u64(2..7),
-            sync_bytes: 1 << rng.u32(9..14),
-            checkpoint_entries: 1 << rng.u32(4..8),
-            checkpoint_bytes: 64 << 10,
-            checkpoint_step: 1 << rng.u32(6..12),
-            tail_entries: rng.u64(0..32),
-            undelivered: 4 << rng.u64(..4),
-            relayed_entries: 1 << rng.u32(2..7),
-            delivery_entries: 1 << rng.u32(2..7),
-            unacknowledged: 1 << rng.u32(..5),
-            ..Bounds::default()
-        };
+        let bounds = bounds::draw(rng);
         let config = |me: u8| Config {
             me: ProcessId(me),
             processes: n,
@@ -99,7 +84,7 @@ impl World {
         let patience = 4 * timing.election;
         Self {
             processes: (0..n as u8).map(|me| Process::new(config(me))).collect(),
-            network: Network::new(n, rng.bool()),
+            network: Network::new(n, rng.bool(), bounds.peer_frames),
             clients: Clients::new(rng.fork(), clients, &keys, patience),
             registers: RegisterClients::new(rng.fork(), clients / 2, patience),
             topics: TopicClients::new(rng.fork(), clients / 3, n, timing, bounds),

@@ -94,7 +94,7 @@ impl<M: StateMachine> Stack<M> {
             }
         }
         let mut machine = M::load(loader).ok_or(StartError::Checkpoint)?;
-        machine.sabotage(config.mutants);
+        machine.configure(&config);
         let (mut filter, applied) = last.as_ref().map(|m| (m.filter.clone(), m.applied)).unwrap_or_default();
         if config.mutants.on(Mutant::FilterForgotten) {
             filter = Filter::default();
@@ -107,7 +107,7 @@ impl<M: StateMachine> Stack<M> {
         }
         let generation = stored.rows.iter().map(|(key, _)| key.generation).max().unwrap_or(0);
         let others = stored.rows.iter().filter(|(key, _)| key.generation != machine.generation()).count();
-        let sweeps = (others as u32).div_ceil(SWEEP_ROWS);
+        let sweeps = (others as u32).div_ceil(config.bounds.sweep_rows);
         let mut stack = Self {
             detector: Detector::start(config.clone(), *inc),
             total_order: TotalOrder::start(config.clone(), *inc),
@@ -247,13 +247,13 @@ impl<M: StateMachine> Stack<M> {
             return;
         };
         tracing::info!(process = %self.config.me, applied, "installs a snapshot");
-        machine.sabotage(self.config.mutants);
+        machine.configure(&self.config);
         self.machine = machine;
         self.filter = meta.filter.clone();
         self.applied = applied;
         self.checkpoints.install(meta, turn);
         self.source.unpin();
-        self.sweeps = SWEEPS_AFTER_SNAPSHOT;
+        self.sweeps = self.config.bounds.sweeps;
         self.paxos.learn_snapshot(applied, prom, turn);
         self.catch_up.upon_installed(self.paxos.decided(), turn);
         let (filter, me) = (&self.filter, self.config.me);
@@ -290,7 +290,7 @@ impl<M: StateMachine> Stack<M> {
         self.source.tick(self.now);
         self.machine.hold_rows(self.source.pins());
         if self.catch_up.take_abandoned() {
-            self.sweeps = SWEEPS_AFTER_SNAPSHOT;
+            self.sweeps = self.config.bounds.sweeps;
         }
         self.machine.maintain();
         self.checkpoint(turn);
@@ -309,7 +309,7 @@ impl<M: StateMachine> Stack<M> {
         } else if self.checkpoints.is_due(self.applied) {
             self.checkpoints.begin(&mut self.machine, self.applied, &self.filter);
         } else if self.sweeps > 0 && !self.catch_up.is_staging() && !self.source.pins() {
-            turn.drop_other_generations(self.machine.generation(), SWEEP_ROWS);
+            turn.drop_other_generations(self.machine.generation(), self.config.bounds.sweep_rows);
             self.sweeps -= 1;
         }
     }
@@ -436,7 +436,3 @@ fn returned<R, V>(returns: impl IntoIterator<Item = Return>, up: &mut Held<Indic
 
 /// Rounds of settling in one turn: a notice can lead to another, but no chain of them is longer.
 const SETTLE_ROUNDS: usize = 8;
-/// Rows of other generations that one sweep deletes.
-const SWEEP_ROWS: u32 = 1024;
-/// How often to sweep once a snapshot has replaced the state; the next boot counts what is left.
-const SWEEPS_AFTER_SNAPSHOT: u32 = 64;

@@ -19,9 +19,8 @@ mod queue;
 pub use address::{Address, AddressError};
 pub use counters::Counters;
 pub use hello::{Identity, PROTOCOL};
-pub use queue::{WINDOW_BYTES, WINDOW_FRAMES};
 
-use crate::kernel::{Exposed, MAX_BODY, Opened, Outgoing, ProcessId};
+use crate::kernel::{Bounds, Exposed, MAX_BODY, Opened, Outgoing, ProcessId};
 use counters::{Counts, Seldom};
 use hello::Group;
 use queue::Queue;
@@ -112,6 +111,7 @@ impl Transport {
         me: Identity,
         listeners: Vec<std::net::TcpListener>,
         peers: Vec<Peer>,
+        bounds: Bounds,
         heard: Listener,
     ) -> io::Result<Transport> {
         let shared = Arc::new(Shared {
@@ -128,7 +128,7 @@ impl Transport {
             transport.tasks.push(tokio::spawn(accept::run(shared.clone(), listener)));
         }
         for peer in shared.group.peers.clone() {
-            let queue = Arc::new(Queue::default());
+            let queue = Arc::new(Queue::new(bounds));
             transport.queues.insert(peer.process, queue.clone());
             transport.tasks.push(tokio::spawn(dial::run(shared.clone(), peer, queue)));
         }

@@ -5,20 +5,17 @@
 //! of their own per component and kind, where the newest replaces the one that waits. Slots are
 //! sent first, so an acknowledgement never stands behind a full window.
 
-use crate::kernel::{Frame, Slot};
+use crate::kernel::{Bounds, Frame, Slot};
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use tokio_stream::Stream;
 
-/// Frames that wait in the window of one peer, at most.
-pub const WINDOW_FRAMES: usize = 4096;
-/// Bytes that wait in the window of one peer, at most; a single larger frame passes alone.
-pub const WINDOW_BYTES: usize = 32 << 20;
-
-#[derive(Debug, Default)]
+/// Bounds: `bounds.peer_frames` and `bounds.peer_bytes` in the window, and one frame in each slot.
+#[derive(Debug)]
 pub(super) struct Queue {
+    bounds: Bounds,
     state: Mutex<State>,
 }
 
@@ -34,6 +31,10 @@ struct State {
 }
 
 impl Queue {
+    pub fn new(bounds: Bounds) -> Self {
+        Self { bounds, state: Mutex::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -45,8 +46,8 @@ impl Queue {
             Slot::Newest => u64::from(state.newest.insert(frame.tag(), frame).is_some()),
             Slot::Window => {
                 let size = frame.bytes().len();
-                let full = state.window.len() >= WINDOW_FRAMES
-                    || !state.window.is_empty() && state.bytes + size > WINDOW_BYTES;
+                let full = state.window.len() >= self.bounds.peer_frames
+                    || !state.window.is_empty() && state.bytes + size > self.bounds.peer_bytes;
                 if state.stream == 0 || full {
                     return 1;
                 }
@@ -137,6 +138,8 @@ mod tests {
     use serde::{Deserialize, Serialize};
     use tokio_stream::StreamExt;
 
+    const BOUNDS: Bounds = Bounds { peer_frames: 5, peer_bytes: 100, ..Bounds::DEFAULT };
+
     #[derive(Serialize, Deserialize)]
     struct Note {
         kind: u8,
@@ -174,7 +177,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_newest_of_a_kind_is_sent_before_the_window() {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue::new(BOUNDS));
         let mut frames = queue.open();
         assert_eq!(queue.push(window(1)), 0);
         assert_eq!(queue.push(window(2)), 0);
@@ -186,9 +189,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_window_drops_the_frame_and_still_takes_acknowledgements() {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue::new(BOUNDS));
         let mut frames = queue.open();
-        for _ in 0..WINDOW_FRAMES {
+        for _ in 0..BOUNDS.peer_frames {
             assert_eq!(queue.push(window(1)), 0);
         }
         assert_eq!(queue.push(window(2)), 1);
@@ -200,9 +203,9 @@ mod tests {
 
     #[tokio::test]
     async fn the_window_is_bounded_in_bytes_but_one_large_frame_passes() {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue::new(BOUNDS));
         let mut frames = queue.open();
-        let large = || Frame::seal(&Note { kind: 1, newest: false, body: vec![0; WINDOW_BYTES + 1] });
+        let large = || Frame::seal(&Note { kind: 1, newest: false, body: vec![0; BOUNDS.peer_bytes + 1] });
         assert_eq!(queue.push(large()), 0);
         assert_eq!(queue.push(window(1)), 1);
         assert!(frames.next().await.is_some());
@@ -211,7 +214,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_stream_only_the_newest_wait() {
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue::new(BOUNDS));
         assert_eq!(queue.push(window(1)), 1);
         assert_eq!(queue.push(newest(9, 1)), 0);
         assert_eq!(drain(&mut queue.open()).await, [newest(9, 1)]);

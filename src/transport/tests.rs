@@ -59,7 +59,7 @@ impl Node {
             addresses: vec![Address::new("127.0.0.1", port)],
         };
         let listener: Listener = Arc::new(move |event| drop(tell.send(event)));
-        let transport = Transport::start(me, vec![socket], vec![peer], listener).unwrap();
+        let transport = Transport::start(me, vec![socket], vec![peer], Bounds::default(), listener).unwrap();
         Node { transport, heard }
     }
 

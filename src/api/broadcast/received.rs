@@ -31,7 +31,7 @@ use crate::api::ledger::unexpected;
 use crate::api::service::Service;
 use crate::api::{Refused, Replica, status};
 use crate::broadcast::{Begin, FellOff, Publication, SubscribeError, UnknownSubscriber};
-use crate::kernel::MAX_UNACKNOWLEDGED;
+use crate::kernel::SharedBounds;
 use crate::ledger::{Command, Error, Response as Done, View};
 use crate::proto::kvorum::v1::SubscribeReply;
 use std::collections::BTreeMap;
@@ -58,7 +58,7 @@ impl<R: Replica> Service<R> {
             subscriber: subscriber.clone(),
             topic: topic.clone(),
             begin: if oldest { Begin::Oldest } else { Begin::Now },
-            window: MAX_UNACKNOWLEDGED,
+            window: SharedBounds::DEFAULT.unacknowledged,
         };
         let low = match self.ledger(subscribe, call).await? {
             Done::Subscribed(low) => low,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use std::collections::BTreeMap;
 
 const BOUNDS: ReplicatedBounds = ReplicatedBounds { topic_entries: 4, ..ReplicatedBounds::MOST };
+const SHARED: SharedBounds = SharedBounds { subscribers: 5, unacknowledged: 9, ..SharedBounds::DEFAULT };
 
 /// Subscribers of topics that retain four publications each, on a log.
 #[derive(Default)]
@@ -32,7 +33,7 @@ impl Log {
     /// With a window of three.
     fn subscribe(&mut self, name: &str, topic: &str, begin: Begin) -> Result<u64, SubscribeError> {
         let index = self.next();
-        self.subscribers.subscribe(index, name, topic, (begin, 3), &self.publications)
+        self.subscribers.subscribe(index, name, topic, (begin, 3), &self.publications, &SHARED)
     }
 
     fn acknowledge(&mut self, name: &str, position: u64) -> Result<(), AcknowledgeError> {
@@ -110,12 +111,12 @@ fn bounded_pending_nothing_more_is_delivered_until_the_oldest_is_stopped() {
     log.acknowledge("s", p[0]).unwrap();
     assert_eq!(log.pending("s"), Ok(vec![p[1], p[3]]));
     // A window is what was asked for, within what it may be.
-    for (asked, window) in [(0, 1), (7, 7), (u64::MAX, MAX_UNACKNOWLEDGED)] {
+    for (asked, window) in [(0, 1), (7, 7), (u64::MAX, SHARED.unacknowledged)] {
         let name = format!("of {asked}");
-        log.subscribers.subscribe(9, &name, "a", (Begin::Now, asked), &log.publications).unwrap();
+        log.subscribers.subscribe(9, &name, "a", (Begin::Now, asked), &log.publications, &SHARED).unwrap();
         assert_eq!(log.subscribers.places()[&*name].window, window);
     }
-    log.subscribers.subscribe(9, "of 7", "a", (Begin::Now, 2), &log.publications).unwrap();
+    log.subscribers.subscribe(9, "of 7", "a", (Begin::Now, 2), &log.publications, &SHARED).unwrap();
     assert_eq!(
         log.subscribers.places()["of 7"].window,
         7,
@@ -177,10 +178,10 @@ fn a_subscription_that_cannot_be_is_refused_and_changes_nothing() {
     let ahead = SubscribeError::Ahead { position: end + 1, end };
     assert_eq!(log.subscribe("t", "a", Begin::At(end + 1)), Err(ahead));
     assert_eq!(log.subscribers, state);
-    for n in 1..MAX_SUBSCRIBERS {
+    for n in 1..SHARED.subscribers {
         log.subscribe(&n.to_string(), "a", Begin::Now).unwrap();
     }
-    let too_many = SubscribeError::TooMany { limit: MAX_SUBSCRIBERS };
+    let too_many = SubscribeError::TooMany { limit: SHARED.subscribers };
     assert_eq!(log.subscribe("t", "a", Begin::Now), Err(too_many));
     log.subscribe("s", "a", Begin::Now).unwrap();
     assert_eq!(log.subscribers.unsubscribe("s"), Ok(()));

@@ -9,13 +9,28 @@ mod session;
 mod txn;
 
 use super::*;
-use crate::kernel::{DiskError, Row, RowKey, Rows};
+use crate::kernel::{Bounds, Config, DiskError, Mutants, ProcessId, Row, RowKey, Rows, SharedBounds, Timing};
 use crate::proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use crate::proto::etcdserverpb::request_op::Request;
 use crate::proto::etcdserverpb::*;
 use crate::proto::mvccpb::KeyValue;
 use bytes::Bytes;
 use std::collections::BTreeMap;
+
+/// What a process alone is told at boot.
+fn config(shared: SharedBounds, mutants: Mutants) -> Config {
+    Config {
+        me: ProcessId(0),
+        processes: 1,
+        configuration: 1,
+        disk: 1,
+        boot: 1,
+        damaged: false,
+        timing: Timing::default(),
+        bounds: Bounds { shared, ..Bounds::default() },
+        mutants,
+    }
+}
 
 /// The durable image of a replica's disk: rows and metadata.
 #[derive(Clone, Default)]

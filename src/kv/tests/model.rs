@@ -99,7 +99,7 @@ impl Model {
         if call.seq < *low {
             return Err(Error::SessionExpired);
         }
-        if call.seq >= *low + WINDOW {
+        if call.seq >= *low + SharedBounds::DEFAULT.session_calls {
             return Err(Error::SessionWindow);
         }
         if let Some(reply) = replies.get(&call.seq) {

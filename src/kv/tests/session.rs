@@ -1,7 +1,13 @@
 //! Sessions: one test per sentence of rule 11.
 
 use super::*;
+use crate::broadcast::StateMachine;
 use crate::kv::session::Session;
+
+const BOUNDS: SharedBounds = SharedBounds::DEFAULT;
+const WINDOW: u64 = BOUNDS.session_calls;
+const MAX_SESSIONS: usize = BOUNDS.sessions;
+const MAX_REPLY: usize = BOUNDS.longest_reply();
 
 fn open(store: &mut Store) -> u64 {
     match store.try_do(Op::OpenSession) {
@@ -162,6 +168,17 @@ fn the_table_is_part_of_the_checkpoint() {
 }
 
 #[test]
+fn bounds_are_those_that_the_process_is_told_at_boot() {
+    let mut store = Store::default();
+    let shared = SharedBounds { sessions: 1, session_calls: 1, ..BOUNDS };
+    store.machine.configure(&config(shared, Mutants::default()));
+    let (first, second) = (open(&mut store), open(&mut store));
+    assert_eq!(store.try_do(call(first, 1, 1, put("a", "1"))), EXPIRED);
+    assert_eq!(store.try_do(call(second, 2, 1, put("a", "1"))), Err(Error::SessionWindow));
+    assert!(store.try_do(call(second, 1, 1, put("a", "1"))).is_ok());
+}
+
+#[test]
 fn a_call_may_close_its_own_session() {
     let mut store = Store::default();
     let id = open(&mut store);
@@ -172,11 +189,11 @@ fn a_call_may_close_its_own_session() {
 #[cfg(feature = "mutants")]
 #[test]
 fn the_mutant_executes_a_call_of_an_evicted_session() {
-    use crate::broadcast::StateMachine;
-    use crate::kernel::{Mutant, Mutants};
+    use crate::kernel::Mutant;
+    let mutants = Mutants::only(Mutant::EvictedSessionExecutes);
     let call = || Command { session: Some(SessionCall { id: 9, seq: 1, low: 1 }), op: put("a", "1") };
     let mut store = Store::default();
     assert_eq!(store.try_do(call()), Err(Error::SessionExpired));
-    store.machine.sabotage(Mutants::only(Mutant::EvictedSessionExecutes));
+    store.machine.configure(&config(BOUNDS, mutants));
     assert!(store.try_do(call()).is_ok());
 }
