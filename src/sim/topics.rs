@@ -270,6 +270,9 @@ impl TopicClients {
             ensure(!waits || silent <= 4 * self.timing.election, Property::Recurrence, || {
                 format!("{p} has not delivered {:?} again for {silent} ticks", subscriber.pending())
             })?;
+            ensure(subscriber.missed().is_none(), Property::Recurrence, || {
+                format!("{p} does not deliver {:?} again, which is not acknowledged", subscriber.missed())
+            })?;
         }
         Ok(())
     }
