@@ -16,7 +16,7 @@ use image::{Image, normal, random_batch};
 use kvorum::kernel::{Batch, Disk, Store, Var};
 use kvorum::storage::{Configuration, Options, Verdict, open};
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use support::forgetful::Forgetful;
@@ -87,18 +87,22 @@ fn committing_process() {
     }
 }
 
-/// Runs `process` on the disk until its power is cut: the last line that began with `word`, and
-/// whether everything was well up to the cut.
-fn run_until_cut(disk: &Forgetful, process: &str, dir: &Path, before: u64) -> Result<u64, String> {
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", process, "--nocapture", "--test-threads=1"])
+/// A process that runs one of the tests of this file, alone.
+fn process(name: &str, dir: &Path) -> Command {
+    let mut process = Command::new(std::env::current_exe().unwrap());
+    process
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .env(DIR, dir)
-        .env(ACKNOWLEDGED, before.to_string())
         .env("RUST_BACKTRACE", "0")
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .stderr(Stdio::piped());
+    process
+}
+
+/// Runs the process of that name on the disk until its power is cut: the last line that began with `word`, and
+/// whether everything was well up to the cut.
+fn run_until_cut(disk: &Forgetful, name: &str, dir: &Path, before: u64) -> Result<u64, String> {
+    let mut child = process(name, dir).env(ACKNOWLEDGED, before.to_string()).spawn().unwrap();
     let out = child.stdout.take().unwrap();
     let reader = std::thread::spawn(move || {
         let (mut acknowledged, mut lost) = (before, false);
@@ -199,4 +203,47 @@ fn sled_with_flush_alone_loses_data_at_these_power_cuts() {
             println!("lost or bricked at cut {cut}: {}", why.lines().nth(1).unwrap_or(&why))
         }
     }
+}
+
+/// Not a test: a process that mounts a disk, and would unmount it at its end.
+#[test]
+fn mounting_process() {
+    let Ok(dir) = std::env::var(DIR) else { return };
+    match Forgetful::mount(Path::new(&dir), 1) {
+        Err(_) => say("skipped", 0),
+        Ok(_disk) => {
+            std::fs::write(Path::new(&dir).join("file"), "content").unwrap();
+            say("mounted", 1);
+            std::thread::park();
+        }
+    }
+}
+
+#[test]
+fn a_test_that_is_killed_leaves_no_mount_behind() {
+    let tmp = tempfile::tempdir().unwrap();
+    let mut child = process("mounting_process", tmp.path()).spawn().unwrap();
+    let out = BufReader::new(child.stdout.take().unwrap());
+    let said = out.lines().map_while(Result::ok).find(|line| matches!(&**line, "mounted 1" | "skipped 0"));
+    if said.expect("the process says something").starts_with("skipped") {
+        println!("skipped: nothing can be mounted here");
+        child.wait().unwrap();
+        return;
+    }
+    assert!(is_mounted(tmp.path()), "the process has not mounted anything");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!is_mounted(tmp.path()), "the mount is still there");
+}
+
+/// Whether any thread on this machine sees something mounted there.
+fn is_mounted(dir: &Path) -> bool {
+    let folders = |path: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(path).into_iter().flatten();
+        entries.map_while(Result::ok).map(|entry| entry.path()).collect()
+    };
+    let tasks = folders(Path::new("/proc")).into_iter().flat_map(|process| folders(&process.join("task")));
+    tasks
+        .map(|task| std::fs::read_to_string(task.join("mounts")).unwrap_or_default())
+        .any(|mounts| mounts.lines().any(|line| line.split(' ').nth(1) == dir.to_str()))
 }

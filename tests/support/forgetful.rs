@@ -10,24 +10,26 @@
 //! directory, [`Forgetful::cut_after`] some operations, wait, kill the processes,
 //! [`Forgetful::power_on`], run them again.
 
-use super::fuse::{self, Attr, EEXIST, EIO, EISDIR, ENOENT, ENOTDIR, ENOTEMPTY, Errno, FileSystem};
+use super::fuse;
+use super::mounts;
+use fuser::{BackgroundSession, Errno};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 const PAGE: usize = 4096;
 const ROOT: u64 = 1;
 
-/// A mounted forgetful disk. Dropping it unmounts it.
+/// A mounted forgetful disk. Dropping it unmounts it. Only the thread that mounted it, and the
+/// threads and processes that this thread starts afterwards, can see what is in it.
 pub struct Forgetful {
     dir: PathBuf,
     shared: Arc<Shared>,
-    server: Option<JoinHandle<()>>,
+    server: Option<BackgroundSession>,
 }
 
-struct Shared {
+pub struct Shared {
     disk: Mutex<Disk>,
     is_cut: Condvar,
 }
@@ -37,22 +39,12 @@ impl Forgetful {
     pub fn mount(dir: &Path, seed: u64) -> Result<Self, String> {
         let shared = Arc::new(Shared { disk: Mutex::new(Disk::new(seed)), is_cut: Condvar::new() });
         let mut this = Self { dir: dir.to_owned(), shared, server: None };
-        this.connect()?;
+        mounts::own().and_then(|()| this.connect()).map_err(|e| format!("cannot mount over FUSE: {e}"))?;
         Ok(this)
     }
 
-    fn connect(&mut self) -> Result<(), String> {
-        let device = fuse::connect(&self.dir).map_err(|e| format!("cannot mount over FUSE: {e}"))?;
-        let shared = self.shared.clone();
-        self.server = Some(thread::spawn(move || {
-            fuse::serve(device, |answer| {
-                let mut disk = shared.lock();
-                answer(&mut *disk);
-                if disk.is_cut() {
-                    shared.is_cut.notify_all();
-                }
-            });
-        }));
+    fn connect(&mut self) -> std::io::Result<()> {
+        self.server = Some(fuse::connect(&self.dir, self.shared.clone())?);
         Ok(())
     }
 
@@ -92,9 +84,8 @@ impl Forgetful {
     }
 
     fn disconnect(&mut self) {
-        fuse::disconnect(&self.dir);
         if let Some(server) = self.server.take() {
-            server.join().expect("the file system panicked");
+            fuse::disconnect(&self.dir, server);
         }
     }
 }
@@ -109,9 +100,28 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, Disk> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Does what the kernel asks for.
+    pub fn with<T>(&self, operation: impl FnOnce(&mut Disk) -> Result<T, Errno>) -> Result<T, Errno> {
+        let mut disk = self.lock();
+        let outcome = operation(&mut disk);
+        if disk.is_cut() {
+            self.is_cut.notify_all();
+        }
+        outcome
+    }
 }
 
-struct Disk {
+/// What `stat` shows of a node.
+#[derive(Clone, Copy, Debug)]
+pub struct Attr {
+    pub node: u64,
+    pub size: u64,
+    pub is_dir: bool,
+}
+
+/// The files and directories. Nodes are numbered; the root is 1.
+pub struct Disk {
     nodes: BTreeMap<u64, Node>,
     next: u64,
     rng: fastrand::Rng,
@@ -244,7 +254,7 @@ impl Disk {
     }
 
     fn powered(&self) -> Result<(), Errno> {
-        if self.is_cut() { Err(EIO) } else { Ok(()) }
+        if self.is_cut() { Err(Errno::EIO) } else { Ok(()) }
     }
 
     /// Counts an operation that a power cut may fall before.
@@ -278,53 +288,51 @@ impl Disk {
     fn file(&mut self, node: u64) -> Result<&mut Content, Errno> {
         match self.nodes.get_mut(&node) {
             Some(Node::File(content)) => Ok(content),
-            Some(Node::Dir(_)) => Err(EISDIR),
-            None => Err(ENOENT),
+            Some(Node::Dir(_)) => Err(Errno::EISDIR),
+            None => Err(Errno::ENOENT),
         }
     }
 
     fn dir(&mut self, node: u64) -> Result<&mut Names, Errno> {
         match self.nodes.get_mut(&node) {
             Some(Node::Dir(names)) => Ok(names),
-            Some(Node::File(_)) => Err(ENOTDIR),
-            None => Err(ENOENT),
+            Some(Node::File(_)) => Err(Errno::ENOTDIR),
+            None => Err(Errno::ENOENT),
         }
     }
 
     fn child(&mut self, dir: u64, name: &str) -> Result<u64, Errno> {
-        self.dir(dir)?.live.get(name).copied().ok_or(ENOENT)
+        self.dir(dir)?.live.get(name).copied().ok_or(Errno::ENOENT)
     }
 
     fn stat(&self, node: u64) -> Result<Attr, Errno> {
         match self.nodes.get(&node) {
             Some(Node::File(content)) => Ok(Attr { node, size: content.live.len() as u64, is_dir: false }),
             Some(Node::Dir(_)) => Ok(Attr { node, size: 0, is_dir: true }),
-            None => Err(ENOENT),
+            None => Err(Errno::ENOENT),
         }
     }
-}
 
-impl FileSystem for Disk {
-    fn lookup(&mut self, dir: u64, name: &str) -> Result<Attr, Errno> {
+    pub fn lookup(&mut self, dir: u64, name: &str) -> Result<Attr, Errno> {
         self.powered()?;
         let node = self.child(dir, name)?;
         self.stat(node)
     }
 
-    fn attr(&mut self, node: u64) -> Result<Attr, Errno> {
+    pub fn attr(&mut self, node: u64) -> Result<Attr, Errno> {
         if node != ROOT {
             self.powered()?;
         }
         self.stat(node)
     }
 
-    fn truncate(&mut self, node: u64, size: u64) -> Result<Attr, Errno> {
+    pub fn truncate(&mut self, node: u64, size: u64) -> Result<Attr, Errno> {
         self.operate()?;
         self.file(node)?.resize(size as usize);
         self.stat(node)
     }
 
-    fn allocate(&mut self, node: u64, size: u64) -> Result<(), Errno> {
+    pub fn allocate(&mut self, node: u64, size: u64) -> Result<(), Errno> {
         self.operate()?;
         let file = self.file(node)?;
         if file.live.len() < size as usize {
@@ -333,12 +341,12 @@ impl FileSystem for Disk {
         Ok(())
     }
 
-    fn make(&mut self, dir: u64, name: &str, is_dir: bool) -> Result<Attr, Errno> {
+    pub fn make(&mut self, dir: u64, name: &str, is_dir: bool) -> Result<Attr, Errno> {
         self.operate()?;
         let node = self.next;
         let names = self.dir(dir)?;
         if names.live.contains_key(name) {
-            return Err(EEXIST);
+            return Err(Errno::EEXIST);
         }
         names.change(Change::Set(name.to_owned(), node));
         let made = if is_dir { Node::Dir(Names::default()) } else { Node::File(Content::default()) };
@@ -347,18 +355,18 @@ impl FileSystem for Disk {
         self.stat(node)
     }
 
-    fn remove(&mut self, dir: u64, name: &str, is_dir: bool) -> Result<(), Errno> {
+    pub fn remove(&mut self, dir: u64, name: &str, is_dir: bool) -> Result<(), Errno> {
         self.operate()?;
         let node = self.child(dir, name)?;
         if is_dir && !self.dir(node)?.live.is_empty() {
-            return Err(ENOTEMPTY);
+            return Err(Errno::ENOTEMPTY);
         }
         // The node stays: it may be open, and the name may come back with the next cut.
         self.dir(dir)?.change(Change::Unset(name.to_owned()));
         Ok(())
     }
 
-    fn rename(&mut self, (dir, from): (u64, &str), (to_dir, to): (u64, &str)) -> Result<(), Errno> {
+    pub fn rename(&mut self, (dir, from): (u64, &str), (to_dir, to): (u64, &str)) -> Result<(), Errno> {
         self.operate()?;
         let node = self.child(dir, from)?;
         if dir == to_dir {
@@ -370,31 +378,31 @@ impl FileSystem for Disk {
         Ok(())
     }
 
-    fn read(&mut self, node: u64, offset: u64, size: u32) -> Result<Vec<u8>, Errno> {
+    pub fn read(&mut self, node: u64, offset: u64, size: u32) -> Result<Vec<u8>, Errno> {
         self.powered()?;
         let live = &self.file(node)?.live;
         let from = live.len().min(offset as usize);
         Ok(live[from..live.len().min(from + size as usize)].to_vec())
     }
 
-    fn write(&mut self, node: u64, offset: u64, data: &[u8]) -> Result<(), Errno> {
+    pub fn write(&mut self, node: u64, offset: u64, data: &[u8]) -> Result<(), Errno> {
         self.operate()?;
         let mut rng = self.rng.fork();
         self.file(node)?.write(offset as usize, data, &mut rng);
         Ok(())
     }
 
-    fn sync(&mut self, node: u64) -> Result<(), Errno> {
+    pub fn sync(&mut self, node: u64) -> Result<(), Errno> {
         self.operate()?;
         match self.nodes.get_mut(&node) {
             Some(Node::File(content)) => content.sync(),
             Some(Node::Dir(names)) => names.sync(),
-            None => return Err(ENOENT),
+            None => return Err(Errno::ENOENT),
         }
         Ok(())
     }
 
-    fn list(&mut self, dir: u64) -> Result<Vec<(String, Attr)>, Errno> {
+    pub fn list(&mut self, dir: u64) -> Result<Vec<(String, Attr)>, Errno> {
         self.powered()?;
         let names = self.dir(dir)?.live.clone();
         names.into_iter().map(|(name, node)| Ok((name, self.stat(node)?))).collect()

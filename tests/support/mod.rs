@@ -3,4 +3,5 @@
 
 pub mod forgetful;
 mod fuse;
+mod mounts;
 pub mod ports;
