@@ -74,6 +74,7 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         | Mutant::LatePromiseIgnored
         | Mutant::GapFilled
         | Mutant::CandidacyUnconnected
+        | Mutant::CopiedVotes
         | Mutant::NotRedelivered
         | Mutant::CursorStoredApart => return None,
         Mutant::OwnCopyCountedTwice => (P::UniformAgreement, All, FEW, 300),

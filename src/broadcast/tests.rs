@@ -1,7 +1,7 @@
 use super::*;
 use crate::kernel::{
-    Batch, Bounds, Config, Disk, DiskError, Exposed, Held, Journal, Mutants, Opened, Outgoing, ProcessId,
-    ProcessSet, Protocol, Release, Store, Stored, Timing, Upon,
+    Batch, Bounds, Config, Disk, DiskError, Exposed, Held, Journal, Mutants, Opened, Origin, Outgoing,
+    ProcessId, ProcessSet, Protocol, Release, Store, Stored, Timing, Upon,
 };
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -64,6 +64,7 @@ impl System {
             disk: 1,
             boot: 0,
             damaged: false,
+            origin: Origin::Own,
             timing: Timing { heartbeat: 2, election: 8, resend: 4 },
             bounds,
             mutants: Mutants::default(),

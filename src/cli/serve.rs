@@ -26,6 +26,10 @@ are given all the same hold for that run; those that name the cluster must be wh
 With less than 64 MiB free on its disk a replica raises the NOSPACE alarm, and nothing that grows is taken \
 any more, on any replica: free some space, then disarm it (etcdctl alarm disarm).
 
+A backup is a copy of the directory of a replica that is stopped: to restore it, put the copy in place of \
+the directory, and start once with --adopt-copied-directory. A copy of a replica that runs, or that has run \
+since, has forgotten what was promised: without the flag it receives the log and counts in no majority.
+
 A port of 0 takes a free one; where the replica listens is printed to standard output, one line each:
 client URL, peer URL. SIGTERM and Ctrl-C hand leadership over and stop; a second one stops at once.
 
@@ -102,6 +106,10 @@ pub(super) struct Serve {
     /// The most registers [default: 4096]
     #[arg(long, value_name = "N")]
     max_registers: Option<String>,
+    /// The directory is a copy, and counts all the same: the original was stopped before it was
+    /// copied, and never starts again. To be given once
+    #[arg(long)]
+    adopt_copied_directory: bool,
     /// How much to say on standard error
     #[arg(long, value_name = "LEVEL", default_value = "info",
           value_parser = ["trace", "debug", "info", "warn", "error", "panic", "fatal"])]
@@ -196,6 +204,7 @@ impl Serve {
         let defaults = Node::builder(dir)
             .set_default(setting::LISTEN_CLIENT, "http://127.0.0.1:2379")
             .set_default(setting::LISTEN_PEER, "http://127.0.0.1:2380");
+        let defaults = if self.adopt_copied_directory { defaults.adopt_copied_directory() } else { defaults };
         given.into_iter().fold(defaults, |builder, (name, value)| match value {
             Some(value) => builder.set(name, value),
             None => builder,

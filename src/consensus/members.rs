@@ -13,7 +13,7 @@
 
 use super::messages::{Distrust, Membership};
 use crate::kernel::{
-    Config, Incarnation, Logged, Mutant, ProcessId, ProcessSet, Stored, Ticks, Turn, Undecodable,
+    Config, Incarnation, Logged, Mutant, Origin, ProcessId, ProcessSet, Stored, Ticks, Turn, Undecodable,
 };
 use serde::{Deserialize, Serialize};
 
@@ -97,6 +97,12 @@ impl Members {
         }
         if members.config.damaged {
             members.forget(Distrust::Damaged, turn);
+        }
+        match members.config.origin {
+            Origin::Own => {}
+            Origin::Copied if members.config.mutants.on(Mutant::CopiedVotes) => {}
+            Origin::Copied => members.forget(Distrust::Copied, turn),
+            Origin::Adopted => members.adopted(turn),
         }
         members.settle(turn);
         members.hello(members.config.peers().collect(), true, None, turn);
@@ -280,8 +286,19 @@ impl Members {
         }
     }
 
+    /// A person vouches that the original of this directory promised and stored nothing that the copy
+    /// lacks. That answers the copy alone, and no other reason to count it nowhere.
+    fn adopted(&mut self, turn: &mut Turn) {
+        if *self.distrust == Some(Distrust::Copied) {
+            tracing::warn!(process = %self.config.me, "adopted as a copy of a stopped directory: counts again");
+            self.distrust.set(None, turn);
+        }
+    }
+
     fn forget(&mut self, reason: Distrust, turn: &mut Turn) {
-        if self.distrust.is_none() {
+        // What a peer knows weighs more than that the directory is a copy, which may be vouched for.
+        let weaker = *self.distrust == Some(Distrust::Copied) && reason != Distrust::Copied;
+        if self.distrust.is_none() || weaker {
             tracing::error!(
                 process = %self.config.me, incarnation = self.inc, ?reason,
                 "this replica has lost its memory: it receives the log and counts in no majority"
@@ -329,7 +346,11 @@ mod tests {
     }
 
     impl Replica {
-        fn boot(me: u8, mut directory: Directory, boot: u64) -> Self {
+        fn boot(me: u8, directory: Directory, boot: u64) -> Self {
+            Self::boot_of(me, directory, boot, Origin::Own, Mutants::default())
+        }
+
+        fn boot_of(me: u8, mut directory: Directory, boot: u64, origin: Origin, mutants: Mutants) -> Self {
             let config = Config {
                 me: ProcessId(me),
                 processes: 3,
@@ -337,9 +358,10 @@ mod tests {
                 disk: 100 + u64::from(me),
                 boot,
                 damaged: false,
+                origin,
                 timing: Timing::default(),
                 bounds: Bounds::default(),
-                mutants: Mutants::default(),
+                mutants,
             };
             directory.inc += 1;
             let mut journal = Journal::new(Mutants::default());
@@ -422,5 +444,51 @@ mod tests {
         talk(&mut replicas);
         assert_eq!(replicas[1].members.distrust(), None);
         assert_eq!(replicas[1].members.voters().len(), 3);
+    }
+
+    /// Three members, of which the second comes back on a copy that no peer can tell from the original.
+    fn back_on_a_copy(origin: Origin, mutants: Mutants) -> Vec<Replica> {
+        let (mut replicas, _) = copied();
+        let copy = replicas[1].directory.clone();
+        replicas[1] = Replica::boot_of(1, copy, 41, origin, mutants);
+        talk(&mut replicas);
+        replicas
+    }
+
+    fn votes(replica: &Replica) -> bool {
+        replica.members.voters().contains(ProcessId(1))
+    }
+
+    #[test]
+    fn a_directory_that_knows_that_it_is_a_copy_counts_nowhere_until_somebody_vouches_for_it() {
+        let mut replicas = back_on_a_copy(Origin::Copied, Mutants::default());
+        assert_eq!(replicas[1].members.distrust(), Some(Distrust::Copied));
+        assert!(!votes(&replicas[1]));
+        // It stays so, whatever the next boot thinks of it.
+        replicas[1] = Replica::boot(1, replicas[1].directory.clone(), 42);
+        assert_eq!(replicas[1].members.distrust(), Some(Distrust::Copied));
+        let directory = replicas[1].directory.clone();
+        replicas[1] = Replica::boot_of(1, directory, 43, Origin::Adopted, Mutants::default());
+        talk(&mut replicas);
+        assert_eq!(replicas[1].members.distrust(), None);
+        assert!(votes(&replicas[1]));
+    }
+
+    #[test]
+    fn what_a_peer_knows_of_a_copy_nobody_can_vouch_away() {
+        let (mut replicas, copy) = copied();
+        replicas[1] = Replica::boot_of(1, copy, 31, Origin::Copied, Mutants::default());
+        talk(&mut replicas);
+        assert_eq!(replicas[1].members.distrust(), Some(Distrust::RolledBack));
+        let directory = replicas[1].directory.clone();
+        replicas[1] = Replica::boot_of(1, directory, 32, Origin::Adopted, Mutants::default());
+        assert_eq!(replicas[1].members.distrust(), Some(Distrust::RolledBack));
+    }
+
+    #[test]
+    #[cfg(feature = "mutants")]
+    fn mutant_copied_votes() {
+        let replicas = back_on_a_copy(Origin::Copied, Mutants::only(Mutant::CopiedVotes));
+        assert!(votes(&replicas[1]), "the mutant changes nothing");
     }
 }

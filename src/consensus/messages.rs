@@ -298,6 +298,8 @@ pub enum Distrust {
     Forgot,
     /// Its own storage came up damaged.
     Damaged,
+    /// Its data directory is a copy.
+    Copied,
 }
 
 impl Message for Membership {

@@ -25,6 +25,7 @@ impl Net {
             disk: 1,
             boot: 1,
             damaged: false,
+            origin: Origin::Own,
             timing: Timing::default(),
             bounds: Bounds::default(),
             mutants: Mutants::default(),

@@ -22,12 +22,26 @@ pub struct Config {
     pub boot: u64,
     /// Whether storage came up damaged: the process then counts in no majority.
     pub damaged: bool,
+    /// Whether the data directory is the one that was made for this process.
+    pub origin: Origin,
     /// Durations, in ticks.
     pub timing: Timing,
     /// Bounds.
     pub bounds: Bounds,
     /// The bug put in on purpose, if any.
     pub mutants: Mutants,
+}
+
+/// Where the data directory of a process comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Origin {
+    /// It is the one that was made for this process.
+    #[default]
+    Own,
+    /// It is a copy of that one: the process may have promised and acknowledged more than it knows.
+    Copied,
+    /// It is a copy, and a person vouches that the original was stopped before, and is gone.
+    Adopted,
 }
 
 /// Short, since every module shows its own: it never changes, and tells no state from another.

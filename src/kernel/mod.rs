@@ -23,7 +23,7 @@ mod replicated;
 mod turn;
 
 pub use bounds::{Bounds, SharedBounds};
-pub use config::{Config, Timing};
+pub use config::{Config, Origin, Timing};
 pub use disk::{Batch, Disk, DiskError, LogId, Row, RowKey, Rows, Store, Stored, StoredLog, Var};
 pub use frame::{Component, Frame, FrameError, MAX_BODY, Message, Opened, Slot};
 pub use journal::{Commit, Exposed, Held, Journal, Release, Synced};

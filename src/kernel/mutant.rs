@@ -47,6 +47,7 @@ mutants! {
     FormAfterOneExchange: "members form after one exchange",
     WipedVotes: "a wiped replica votes",
     CopyVotes: "a data directory that was copied back votes",
+    CopiedVotes: "a data directory that knows that it is a copy votes",
     BootAnew: "a boot that nobody has recorded is not told again",
     CandidacyOnNack: "a Nack starts a candidacy",
     HappyWithoutMajority: "a leader stays happy though a majority has promised away",

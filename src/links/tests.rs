@@ -4,7 +4,7 @@
 use super::*;
 use crate::kernel::{
     Batch, Bounds, Config, Disk, DiskError, Exposed, Frame, Held, Incarnation, Journal, Mutants, Opened,
-    Outgoing, ProcessId, ProcessSet, Release, Store, Stored, StoredLog, Timing, Turn,
+    Origin, Outgoing, ProcessId, ProcessSet, Release, Store, Stored, StoredLog, Timing, Turn,
 };
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -114,6 +114,7 @@ impl<L: Tried> System<L> {
             disk: 1,
             boot: 0,
             damaged: false,
+            origin: Origin::Own,
             timing: Timing { resend: 2, ..Timing::default() },
             bounds,
             mutants: Mutants::default(),

@@ -24,6 +24,7 @@ pub struct Builder {
     defaults: Texts,
     given: Texts,
     storage: storage::Options,
+    adopt_copy: bool,
 }
 
 impl Builder {
@@ -33,6 +34,7 @@ impl Builder {
             defaults: Texts::new(),
             given: Texts::new(),
             storage: storage::Options::default(),
+            adopt_copy: false,
         }
     }
 
@@ -119,6 +121,15 @@ impl Builder {
         self
     }
 
+    /// The data directory is a copy, and counts in majorities all the same: **the original was stopped
+    /// before it was copied, and never starts again**. If that is not so, writes that were acknowledged
+    /// may be lost. For this boot: the directory remembers. Without it, a replica with peers that starts on
+    /// a copy receives the log and counts in no majority; a replica alone always adopts a copy.
+    pub fn adopt_copied_directory(mut self) -> Self {
+        self.adopt_copy = true;
+        self
+    }
+
     /// Starts the node, on the current tokio runtime. A member of a cluster serves once a majority
     /// of it is up: see [`Handle::serving`](super::Handle::serving).
     ///
@@ -156,7 +167,8 @@ impl Builder {
 
     /// Everything that blocks.
     fn prepare<M: Machine>(self, machine: Option<String>) -> Result<Prepared<M>, Error> {
-        let Self { dir, mut defaults, mut given, storage } = self;
+        let Self { dir, mut defaults, mut given, mut storage, adopt_copy } = self;
+        storage.adopt_copy |= adopt_copy;
         // Which state machine it is, the type says.
         defaults.remove(name::MACHINE);
         given.remove(name::MACHINE);
@@ -198,7 +210,7 @@ impl Builder {
             settings.advertise_peer = ports::reachable(&peer_ports);
         }
         let asked = configuration(&settings, &given);
-        let Boot { mut disk, rows, stored, identity, verdict, gauge } =
+        let Boot { mut disk, rows, stored, identity, verdict, origin, gauge } =
             storage::open(&dir, &asked, &storage)?;
 
         let founding = Founding {
@@ -214,6 +226,7 @@ impl Builder {
             disk: identity.disk_id,
             boot: fastrand::u64(1..),
             damaged: matches!(verdict, Verdict::Damaged { .. }) || identity.replaces.is_some(),
+            origin,
             timing: settings.timing,
             bounds: settings.bounds,
             mutants: Mutants::default(),

@@ -1,6 +1,7 @@
 use super::*;
 use crate::kernel::{
-    Batch, Bounds, Disk, DiskError, Exposed, Held, Journal, Mutants, Opened, Outgoing, Release, Store, Timing,
+    Batch, Bounds, Disk, DiskError, Exposed, Held, Journal, Mutants, Opened, Origin, Outgoing, Release,
+    Store, Timing,
 };
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -40,6 +41,7 @@ impl System {
             disk: 1,
             boot: 0,
             damaged: false,
+            origin: Origin::Own,
             timing: Timing::default(),
             bounds,
             mutants: Mutants::default(),

@@ -19,7 +19,7 @@ use super::topics::TopicClients;
 use super::trace::{Note, Part, Trace};
 use super::words;
 use super::{Options, Profile};
-use crate::kernel::{Config, Opened, ProcessId, Release, Timing};
+use crate::kernel::{Config, Opened, Origin, ProcessId, Release, Timing};
 use crate::stack::{Event, Indication, Role};
 use bytes::Bytes;
 use fastrand::Rng;
@@ -74,6 +74,7 @@ impl World {
             disk: 1000 + u64::from(me),
             boot: 0,
             damaged: false,
+            origin: Origin::Own,
             timing,
             bounds,
             mutants: options.mutants,

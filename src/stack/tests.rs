@@ -163,6 +163,7 @@ impl World {
             disk: 100 + u64::from(me),
             boot: 1,
             damaged: false,
+            origin: Origin::Own,
             timing: Timing { heartbeat: 2, election: 10, resend: 4 },
             bounds: Bounds { checkpoint_entries: 20, tail_entries: 5, ..Bounds::default() },
             mutants: Mutants::default(),

@@ -14,7 +14,7 @@ use super::verdict::Verdict;
 use super::witness::{self, Witness};
 use super::writer::Writer;
 use super::{files, generation, text};
-use crate::kernel::{Rows, Stored};
+use crate::kernel::{Origin, Rows, Stored};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -34,6 +34,9 @@ pub struct Options {
     pub flush_every: Duration,
     /// A store is rewritten at boot once it takes this many bytes and four times its content.
     pub rewrite: u64,
+    /// Of a directory that is a copy: whether a person vouches that the original was stopped before it
+    /// was copied, and never starts again.
+    pub adopt_copy: bool,
     /// For tests: called at every step of the write path.
     pub steps: Steps,
 }
@@ -46,6 +49,7 @@ impl Default for Options {
             deadline: Duration::from_secs(30),
             flush_every: Duration::from_millis(500),
             rewrite: 64 << 20,
+            adopt_copy: false,
             steps: Steps::default(),
         }
     }
@@ -63,6 +67,8 @@ pub struct Boot {
     pub identity: Identity,
     /// What was found.
     pub verdict: Verdict,
+    /// Whether the directory is a copy.
+    pub origin: Origin,
     /// Tells how full the disk is.
     pub gauge: Gauge,
 }
@@ -257,6 +263,7 @@ impl Booting<'_> {
             Found::Store(identity) => *identity,
             Found::Nothing | Found::Unfinished => self.first_boot(configuration)?,
         };
+        let copied = identity.place.as_ref().map_or(Ok(false), |place| place.is(self.dir).map(|is| !is))?;
         let (identity, sound, damage) =
             match self.judge(&identity).and_then(|sound| self.rewrite(&identity, sound)) {
                 Ok(sound) => (identity, sound, None),
@@ -267,6 +274,10 @@ impl Booting<'_> {
                 }
                 Err(other) => return Err(other),
             };
+        let (identity, origin) = match damage {
+            None => self.origin(identity, copied)?,
+            Some(_) => (identity, Origin::Own),
+        };
         generation::tidy(self.dir, sound.number)?;
         if let Err(e) = self.gauge.load() {
             tracing::warn!(error = %e, "no ballast on this disk");
@@ -289,7 +300,41 @@ impl Booting<'_> {
             self.options.deadline,
         )?;
         let rows = Arc::new(SledRows(store));
-        Ok(Boot { disk, rows, stored: sound.stored, identity, verdict, gauge: self.gauge.clone() })
+        Ok(Boot { disk, rows, stored: sound.stored, identity, verdict, origin, gauge: self.gauge.clone() })
+    }
+
+    /// What to make of a directory that may be a copy. A replica alone has no peers whose log a copy
+    /// could contradict.
+    fn origin(&self, identity: Identity, copied: bool) -> Result<(Identity, Origin), Unfit> {
+        let (dir, alone) = (self.dir.display(), identity.configuration.members.len() <= 1);
+        let vouched = self.options.adopt_copy;
+        let origin = match (copied, vouched || alone) {
+            (true, false) => {
+                tracing::error!(
+                    "{dir} is a copy of a data directory: what the original promised and stored after it was copied \
+                     is unknown here, so this replica receives the log and counts in no majority; if the original \
+                     was stopped before it was copied, and never starts again, start once with \
+                     --adopt-copied-directory"
+                );
+                return Ok((identity, Origin::Copied));
+            }
+            (true, true) => {
+                tracing::warn!("{dir} is a copy of a data directory, and takes the place of the original");
+                Origin::Adopted
+            }
+            (false, true) if vouched => {
+                tracing::warn!(
+                    "{dir} is no copy, or was adopted before: start without --adopt-copied-directory"
+                );
+                Origin::Adopted
+            }
+            (false, _) => Origin::Own,
+        };
+        let identity = match copied || identity.place.is_none() {
+            true => identity.write(self.dir, &self.options.steps)?,
+            false => identity,
+        };
+        Ok((identity, origin))
     }
 
     /// Makes a store. Until `forming` is gone nothing in the directory has a meaning, so a crash
@@ -305,7 +350,7 @@ impl Booting<'_> {
         }
         let identity = Identity::new(configuration.clone(), None);
         self.make_store(&identity)?;
-        identity.write(&self.dir.join("identity"), &self.options.steps)?;
+        let identity = identity.write(self.dir, &self.options.steps)?;
         files::remove(&forming)?;
         files::sync_dir(self.dir)?;
         Ok(identity)
@@ -326,7 +371,7 @@ impl Booting<'_> {
         let aside = generation::set_aside(self.dir, identity.disk_id, &self.options.steps)?;
         let fresh = Identity::new(identity.configuration, Some(identity.disk_id));
         self.make_store(&fresh)?;
-        fresh.write(&self.dir.join("identity"), &self.options.steps)?;
+        let fresh = fresh.write(self.dir, &self.options.steps)?;
         Ok((fresh, aside))
     }
 

@@ -1,15 +1,24 @@
 //! Small files, and their directories, on a disk that may lose power at any moment.
 
 use super::steps::{Step, Steps};
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Write};
 use std::path::Path;
 
 /// Replaces a file at once: after a crash it has the old content or the new one.
 pub fn replace(path: &Path, content: &[u8], steps: &Steps) -> io::Result<()> {
+    replace_with(path, |_| content, steps)
+}
+
+/// Replaces a file at once, by one whose content depends on which file it is.
+pub fn replace_with<C: AsRef<[u8]>>(
+    path: &Path,
+    content: impl FnOnce(&Metadata) -> C,
+    steps: &Steps,
+) -> io::Result<()> {
     let tmp = path.with_extension("tmp");
     let mut file = File::create(&tmp)?;
-    file.write_all(content)?;
+    file.write_all(content(&file.metadata()?).as_ref())?;
     steps.at(Step::FileWritten);
     file.sync_all()?;
     steps.at(Step::FileSynced);

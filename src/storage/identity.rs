@@ -4,10 +4,12 @@
 //! `identity` is a text file for people to read, with JSON in it.
 
 use super::files;
+use super::place::{FileId, Place};
 use super::steps::Steps;
 use super::text::{self, Unreadable};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::io;
 use std::path::Path;
 
@@ -47,6 +49,9 @@ pub struct Identity {
     /// The disk id of the store that was set aside as damaged before this one was made. Such a
     /// disk has forgotten what it promised: whoever has it is a learner.
     pub replaces: Option<u64>,
+    /// Where the directory lies. Nothing in one that was made before this was known.
+    #[serde(default)]
+    pub place: Option<Place>,
     /// The configuration of the first boot.
     #[serde(flatten)]
     pub configuration: Configuration,
@@ -58,7 +63,8 @@ impl Identity {
     /// A new identity, with a disk id of its own.
     pub fn new(configuration: Configuration, replaces: Option<u64>) -> Self {
         let disk_id = std::iter::repeat_with(|| fastrand::u64(1..)).find(|id| Some(*id) != replaces);
-        Self { disk_id: disk_id.expect("random numbers differ in the end"), replaces, configuration }
+        let disk_id = disk_id.expect("random numbers differ in the end");
+        Self { disk_id, replaces, place: None, configuration }
     }
 
     /// The text of the file.
@@ -78,9 +84,16 @@ impl Identity {
         Ok(identity)
     }
 
-    /// Writes the file, at once and durably.
-    pub fn write(&self, path: &Path, steps: &Steps) -> io::Result<()> {
-        files::replace(path, self.encode().as_bytes(), steps)
+    /// Makes it the identity of a directory that has its witness, at once and durably: with the place
+    /// of its own file in it, which stays when the file gets its name.
+    pub fn write(mut self, dir: &Path, steps: &Steps) -> io::Result<Self> {
+        let witness = FileId::of(&std::fs::metadata(dir.join("witness"))?);
+        let content = |own: &Metadata| {
+            self.place = Some(Place { identity: FileId::of(own), witness });
+            self.encode()
+        };
+        files::replace_with(&dir.join("identity"), content, steps)?;
+        Ok(self)
     }
 
     /// Reads the file; `None` when there is none.

@@ -3,7 +3,7 @@
 //! ```text
 //! <data-dir>/
 //!   LOCK         held while the store is open; the process that holds it
-//!   identity     cluster, process, disk id, the configuration of the first boot
+//!   identity     cluster, process, disk id, the configuration of the first boot, where it lies
 //!   CURRENT      the live generation
 //!   witness      how far the store had got a few milliseconds ago, at most
 //!   ballast      freed when the disk is nearly full
@@ -22,6 +22,7 @@ mod generation;
 mod head;
 mod identity;
 mod load;
+mod place;
 mod record;
 mod refused;
 mod rows;
@@ -39,6 +40,7 @@ mod tests;
 
 pub use boot::{Boot, Options, open, peek};
 pub use identity::{Configuration, Identity, Member};
+pub use place::{FileId, Place};
 pub use refused::Refused;
 pub use sled_disk::SledDisk;
 pub use space::{Gauge, Space};

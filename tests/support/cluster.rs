@@ -72,6 +72,11 @@ impl Cluster {
     }
 
     pub fn start(&mut self, n: usize) {
+        self.start_with(n, &[]);
+    }
+
+    /// With these flags besides.
+    pub fn start_with(&mut self, n: usize, flags: &[&str]) {
         let name = format!("n{n}");
         let dir = self.dir.path().join(&name);
         let url = format!("http://127.0.0.1:{}", self.client_ports[n]);
@@ -79,8 +84,16 @@ impl Cluster {
         // The cluster is named at the first boot only: the rest is remembered.
         let first = ["--initial-cluster", &self.peers, "--listen-client-urls", &url];
         let args = if dir.exists() { args.to_vec() } else { [&args[..], &first[..]].concat() };
+        let args = [&args[..], flags].concat();
         let log = self.dir.path().join(format!("{name}.log"));
         self.running[n] = Some(Process::start(&args, &log));
+    }
+
+    /// Stops a replica in order.
+    pub fn stop(&mut self, n: usize) {
+        let mut process = self.running[n].take().expect("it runs");
+        process.signal(Signal::TERM);
+        assert_eq!(process.wait(), Some(0), "{}", self.logs());
     }
 
     pub fn kill(&mut self, n: usize) {

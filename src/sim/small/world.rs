@@ -5,7 +5,7 @@ use super::links::Links;
 use super::part::Part;
 use super::process::{Alive, Process, Request, members};
 use super::scenario::{At, Monitor, Scenario};
-use crate::kernel::{Bounds, Config, Incarnation, Mutants, Opened, ProcessId, Timing, Upon};
+use crate::kernel::{Bounds, Config, Incarnation, Mutants, Opened, Origin, ProcessId, Timing, Upon};
 use crate::sim::disk::Fault;
 use crate::sim::property::{Failure, Property, Verdict};
 use crate::sim::said::Said;
@@ -54,6 +54,7 @@ impl<S: Scenario> World<S> {
                 disk: 1 + u64::from(me.0),
                 boot: 0,
                 damaged: false,
+                origin: Origin::Own,
                 timing,
                 bounds: Bounds::default(),
                 mutants,

@@ -1,5 +1,6 @@
 //! Tests of the whole store, against a naive image of what was committed.
 
+mod copies;
 mod crash;
 mod damage;
 mod faults;
