@@ -9,7 +9,9 @@ mod session;
 mod txn;
 
 use super::*;
-use crate::kernel::{Bounds, Config, DiskError, Mutants, ProcessId, Row, RowKey, Rows, SharedBounds, Timing};
+use crate::kernel::{
+    Bounds, Config, DiskError, Mutants, Origin, ProcessId, Row, RowKey, Rows, SharedBounds, Timing,
+};
 use crate::proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use crate::proto::etcdserverpb::request_op::Request;
 use crate::proto::etcdserverpb::*;
@@ -26,6 +28,7 @@ fn config(shared: SharedBounds, mutants: Mutants) -> Config {
         disk: 1,
         boot: 1,
         damaged: false,
+        origin: Origin::Own,
         timing: Timing::default(),
         bounds: Bounds { shared, ..Bounds::default() },
         mutants,
