@@ -77,6 +77,9 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         | Mutant::CopiedVotes
         | Mutant::NotRedelivered
         | Mutant::CursorStoredApart => return None,
+        Mutant::NospaceAtApplyOnly => (P::SpaceKept, All, STEPS, 20),
+        Mutant::TailUnbounded => (P::BoundedLog, All, STEPS, 20),
+        Mutant::WindowUnbounded => (P::BoundedWindow, All, STEPS, 20),
         Mutant::OwnCopyCountedTwice => (P::UniformAgreement, All, FEW, 300),
         Mutant::DeliveredWithoutMajority => (P::UniformAgreement, All, FEW, 300),
         Mutant::RelayedForgotten => (P::UniformAgreement, All, STEPS, 40),

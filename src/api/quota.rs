@@ -10,12 +10,16 @@ use crate::proto::etcdserverpb::{AlarmRequest, AlarmType, PutRequest, RequestOp,
 use tonic::Status;
 
 impl<R: Replica> Service<R> {
-    /// Refuses an operation that would exceed the quota, and raises the alarm, which goes through
-    /// the log: from then on every replica refuses what adds anything, until the alarm is disarmed.
+    /// Refuses what adds anything while the space alarm is on, and an operation that would exceed the
+    /// quota; that raises the alarm, which goes through the log: from then on every replica refuses
+    /// what adds anything, until the alarm is disarmed.
     ///
     /// The check itself is not part of the log. Replicas with another quota, or a view that is a
     /// little behind, may let some more operations pass: the state machine does not depend on it.
     pub(super) async fn make_room(&self, op: &Op, call: Call) -> Result<(), Status> {
+        if op.grows() {
+            self.has_room()?;
+        }
         let cost = match op {
             Op::Put(r) => cost(r),
             Op::Txn(r) => cost_txn(r),
@@ -28,26 +32,22 @@ impl<R: Replica> Service<R> {
         if bytes.saturating_add(cost) <= quota {
             return Ok(());
         }
-        let nospace = i32::from(AlarmType::Nospace);
-        if !view.alarms().any(|on| on.alarm == nospace) {
-            tracing::warn!(bytes, quota, "the quota is reached: compact, then disarm the alarm");
-            let alarm = AlarmRequest {
-                action: AlarmAction::Activate.into(),
-                member_id: self.member_id(),
-                alarm: nospace,
-            };
-            // Whatever becomes of it, this operation is refused.
-            let _ = self.replica().execute(Op::Alarm(alarm).into(), call.patience).await;
-        }
+        tracing::warn!(bytes, quota, "the quota is reached: compact, then disarm the alarm");
+        let alarm = AlarmRequest {
+            action: AlarmAction::Activate.into(),
+            member_id: self.member_id(),
+            alarm: AlarmType::Nospace.into(),
+        };
+        // Whatever becomes of it, this operation is refused.
+        let _ = self.replica().execute(Op::Alarm(alarm).into(), call.patience).await;
         Err(status::of_kv(Error::NoSpace))
     }
 
-    /// Refuses what adds to what is kept beside the store, while the space alarm is on. As with the
-    /// quota, this is the client port's to guard, and no part of the log.
+    /// Refuses what adds anything, while the space alarm is on, before it comes near the log. (The
+    /// stack looks again, with the newest state there is.)
     pub(super) fn has_room(&self) -> Result<(), Status> {
-        let nospace = i32::from(AlarmType::Nospace);
         match self.replica().view() {
-            Some(view) if view.alarms().any(|on| on.alarm == nospace) => Err(status::of_kv(Error::NoSpace)),
+            Some(view) if view.is_full() => Err(status::of_kv(Error::NoSpace)),
             Some(_) | None => Ok(()),
         }
     }

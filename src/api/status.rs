@@ -28,7 +28,7 @@ pub(super) fn of_kv(error: kv::Error) -> Status {
 /// Why there is no reply.
 pub(super) fn of_refused(why: Refused) -> Status {
     let code = match why {
-        Refused::Stack(Refusal::TooMany) => Code::ResourceExhausted,
+        Refused::Stack(Refusal::TooMany | Refusal::NoSpace) => Code::ResourceExhausted,
         Refused::Stack(Refusal::NoLeader | Refusal::TimedOut | Refusal::LeaderChanged) => Code::Unavailable,
         Refused::Halted => Code::Unavailable,
     };
@@ -186,6 +186,7 @@ mod tests {
             (Code::Unavailable, "etcdserver: request timed out", Refusal::TimedOut.into()),
             (Code::Unavailable, "etcdserver: leader changed", Refusal::LeaderChanged.into()),
             (Code::ResourceExhausted, "etcdserver: too many requests", Refusal::TooMany.into()),
+            (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", Refusal::NoSpace.into()),
             (Code::Unavailable, "etcdserver: server stopped", Refused::Halted),
         ] {
             let status = of_refused(why);

@@ -13,14 +13,18 @@
 use crate::kernel::{Ballot, Component, Config, Message, ProcessId, RowKey, Slot, Ticks, Turn};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-/// Names a snapshot: the log prefix that it covers, and the boot of the process that has it.
+/// Names a snapshot: the log prefix that it covers, the boot of the process that has it, and which
+/// of its checkpoints it is. Two of them may cover the same prefix and differ in their rows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SnapshotId {
     /// The entries that it covers.
     pub applied: u64,
     /// The source's boot.
     pub boot: u64,
+    /// Which checkpoint of that boot.
+    pub number: u64,
 }
 
 /// A place between rows: revision and position.
@@ -261,6 +265,9 @@ struct Pinned {
     /// The first revision that it does not cover.
     end: u64,
     meta: Bytes,
+    /// Up to where each of those who read it has come.
+    reached: BTreeMap<ProcessId, Cursor>,
+    /// When one of them last got on.
     used: Ticks,
 }
 
@@ -278,7 +285,8 @@ pub type Fetch = (u64, RowKey, u64, usize);
 /// The process that has what another lacks.
 ///
 /// While a checkpoint is pinned its rows stay as they are, and the log keeps what follows it. The
-/// pin ends some election timeouts after it was last used.
+/// pin ends some election timeouts after those who read it last got on: to ask again and again for
+/// the same piece holds nothing.
 #[derive(Debug)]
 pub struct Source {
     config: Config,
@@ -319,20 +327,23 @@ impl Source {
     }
 
     /// Pins the last finished checkpoint, unless one is pinned.
-    pub fn pin(&mut self, applied: u64, generation: u32, end: u64, meta: Bytes) {
-        let id = SnapshotId { applied, boot: self.config.boot };
-        let used = self.now;
-        self.pinned.get_or_insert(Pinned { id, generation, end, meta, used });
+    pub fn pin(&mut self, (applied, number): (u64, u64), generation: u32, end: u64, meta: Bytes) {
+        let id = SnapshotId { applied, boot: self.config.boot, number };
+        let (used, reached) = (self.now, BTreeMap::new());
+        self.pinned.get_or_insert(Pinned { id, generation, end, meta, reached, used });
     }
 
     /// The next piece of the pinned checkpoint is wanted.
     pub fn upon_ask(&mut self, from: ProcessId, snapshot: Option<(SnapshotId, Cursor)>) -> Option<Fetch> {
         let pinned = self.pinned.as_mut()?;
-        pinned.used = self.now;
         let at = match snapshot {
             Some((id, at)) if id == pinned.id => at,
             Some(_) | None => (0, 0),
         };
+        if pinned.reached.get(&from).is_none_or(|reached| *reached < at) {
+            pinned.reached.insert(from, at);
+            pinned.used = self.now;
+        }
         let number = self.next;
         self.next += 1;
         self.tickets.retain(|t| t.to != from);

@@ -158,6 +158,21 @@ impl<A: StateMachine, B: StateMachine> StateMachine for Pair<A, B> {
         self.second.hold_rows(hold);
     }
 
+    fn is_full(&self) -> bool {
+        self.first.is_full() || self.second.is_full()
+    }
+
+    fn grows(command: &Bytes) -> bool {
+        match command.first() {
+            Some(&BOTH) => B::grows(&command.slice(1..)),
+            Some(_) | None => A::grows(command),
+        }
+    }
+
+    fn gives_back(&self) -> bool {
+        self.first.gives_back() || self.second.gives_back()
+    }
+
     fn generation(&self) -> u32 {
         self.first.generation()
     }

@@ -47,6 +47,23 @@ pub trait StateMachine: Sized {
     /// from disk, row by row.
     fn hold_rows(&mut self, hold: bool);
 
+    /// Whether space is short: then what [grows](Self::grows) goes into no log any more. It depends on
+    /// the commands executed alone, like all of the state.
+    fn is_full(&self) -> bool {
+        false
+    }
+
+    /// Whether a command may add to the state, whatever the state is.
+    fn grows(_command: &Bytes) -> bool {
+        false
+    }
+
+    /// Whether a checkpoint would give space back now, though little was executed since the last one:
+    /// then one is written soon.
+    fn gives_back(&self) -> bool {
+        false
+    }
+
     /// The generation of the rows on disk.
     fn generation(&self) -> u32;
 

@@ -14,7 +14,7 @@
 use crate::kernel::{Ballot, Component, Config, Incarnation, Message, ProcessId, Slot, Ticks, Turn};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What the log carries.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -37,11 +37,15 @@ impl Entry {
         postcard::to_allocvec(self).expect("entries are plain data, which always encodes").into()
     }
 
-    /// From the log.
+    /// From the log. The command is a slice of `bytes`.
     pub fn decode(bytes: &Bytes) -> Option<Self> {
-        postcard::from_bytes(bytes).ok()
+        let (origin, inc, seq, low, command) = postcard::from_bytes::<Fields<'_>>(bytes).ok()?;
+        Some(Self { origin, inc, seq, low, command: bytes.slice_ref(command) })
     }
 }
+
+/// The fields of an [`Entry`], as they are encoded.
+type Fields<'a> = (ProcessId, Incarnation, u64, u64, &'a [u8]);
 
 /// Commands and reads on their way to the leader and back.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -96,6 +100,8 @@ struct Pending {
     deadline: Ticks,
     /// The ballot whose leader has it, and since when.
     sent: Option<(Ballot, Ticks)>,
+    /// How often it was handed over.
+    copies: u32,
 }
 
 impl Pending {
@@ -111,11 +117,14 @@ pub enum GivenUp {
     NeverSent,
     /// Its fate is unknown.
     Unknown,
+    /// Space is short, and it is surely not executed.
+    NoSpace,
 }
 
 /// The commands of one process, and at the leader those of the others.
 ///
-/// Bounds: `pending` holds at most `bounds.requests`, and so does `queue` for each process.
+/// Bounds: `pending` holds at most `bounds.requests`, and so does `queue` for each process, and
+/// `bounds.queue_bytes` in all; a single larger command passes alone.
 #[derive(Debug)]
 pub struct TotalOrder {
     config: Config,
@@ -124,13 +133,22 @@ pub struct TotalOrder {
     pending: BTreeMap<u64, Pending>,
     /// At the leader: entries to propose, with the time at which they are given up.
     queue: VecDeque<(Ticks, Bytes)>,
+    queue_bytes: usize,
     now: Ticks,
 }
 
 impl TotalOrder {
     /// Nothing is resumed: the commands of an earlier incarnation are nobody's.
     pub fn start(config: Config, inc: Incarnation) -> Self {
-        Self { config, inc, next: 1, pending: BTreeMap::new(), queue: VecDeque::new(), now: 0 }
+        Self {
+            config,
+            inc,
+            next: 1,
+            pending: BTreeMap::new(),
+            queue: VecDeque::new(),
+            queue_bytes: 0,
+            now: 0,
+        }
     }
 
     /// Broadcasts a command; false when too many wait already.
@@ -143,7 +161,8 @@ impl TotalOrder {
         let seq = self.next;
         self.next += 1;
         let entry = Entry { origin: self.config.me, inc: self.inc, seq, low, command }.encode();
-        self.pending.insert(seq, Pending { request, entry, deadline: self.now + patience, sent: None });
+        self.pending
+            .insert(seq, Pending { request, entry, deadline: self.now + patience, sent: None, copies: 0 });
         true
     }
 
@@ -170,6 +189,7 @@ impl TotalOrder {
     pub fn dispatch(&mut self, leader: Option<Ballot>, leads: bool, turn: &mut Turn) {
         if !leads {
             self.queue.clear();
+            self.queue_bytes = 0;
         }
         let Some(ballot) = leader else { return };
         let (now, resend, bounds) = (self.now, self.config.timing.resend, self.config.bounds);
@@ -180,11 +200,13 @@ impl TotalOrder {
                 Some((to, at)) if to == ballot && now - at < 4 * resend => continue,
                 Some(_) | None => {}
             }
-            if bytes >= bounds.frame_bytes || entries.len() >= bounds.frame_entries {
+            let full = leads && self.queue_bytes + bytes >= bounds.queue_bytes;
+            if full || bytes >= bounds.frame_bytes || entries.len() >= bounds.frame_entries {
                 break;
             }
             bytes += pending.entry.len();
             pending.sent = Some((ballot, now));
+            pending.copies += 1;
             entries.push((pending.deadline - now, pending.entry.clone()));
         }
         if entries.is_empty() {
@@ -195,10 +217,64 @@ impl TotalOrder {
         }
     }
 
+    /// Space is short: drops what would grow from the queue, and gives up what is not under way, or
+    /// has been for so long that it was probably dropped.
+    ///
+    /// That a leader dropped a copy says nothing of another one: a command that was handed to
+    /// anybody else, or more than once, may still be executed.
+    ///
+    /// ```text
+    /// b        forwards x ──────────────────────────────── again (no answer) ── "no space": false
+    /// a           └ leads, proposes x ─── alarm applied ─────┘ drops it
+    ///                              └ x was before the alarm, and is executed
+    /// ```
+    ///
+    /// So its origin is not told, but gives it up by itself when it would send it again, its fate
+    /// unknown; or before, when it is executed after all.
+    pub fn shrink(&mut self, grows: impl Fn(&Bytes) -> bool) -> Vec<(u64, GivenUp)> {
+        let grows = |entry: &Bytes| Entry::decode(entry).is_some_and(|entry| grows(&entry.command));
+        let Self { config, inc, pending, queue, queue_bytes, now, .. } = self;
+        let mut own = BTreeSet::new();
+        queue.retain(|(_, entry)| {
+            let Some(dropped) = Entry::decode(entry).filter(|_| grows(entry)) else { return true };
+            *queue_bytes -= entry.len();
+            if (dropped.origin, dropped.inc) == (config.me, *inc) {
+                own.insert(dropped.seq);
+            }
+            false
+        });
+        let mut given_up = Vec::new();
+        let resend = 4 * config.timing.resend;
+        pending.retain(|seq, p| {
+            let fate = match p.sent {
+                None => GivenUp::NoSpace,
+                Some((ballot, _)) if p.copies == 1 && ballot.process == config.me && own.contains(seq) => {
+                    GivenUp::NoSpace
+                }
+                Some((_, at)) if *now - at >= resend => GivenUp::Unknown,
+                Some(_) => return true,
+            };
+            let refused = grows(&p.entry);
+            if refused {
+                given_up.push((p.request, fate));
+            }
+            !refused
+        });
+        given_up
+    }
+
     /// Commands to be proposed here. What finds no room is dropped: its origin sends it again.
     pub fn enqueue(&mut self, entries: Vec<(Ticks, Bytes)>) {
-        let room = (self.config.bounds.requests * self.config.processes).saturating_sub(self.queue.len());
-        self.queue.extend(entries.into_iter().take(room).map(|(patience, e)| (self.now + patience, e)));
+        let room = self.config.bounds.requests * self.config.processes;
+        for (patience, entry) in entries {
+            let size = self.queue_bytes + entry.len();
+            let full = self.queue.len() >= room || size > self.config.bounds.queue_bytes;
+            if full && !self.queue.is_empty() {
+                break;
+            }
+            self.queue_bytes = size;
+            self.queue.push_back((self.now + patience, entry));
+        }
     }
 
     /// The next entries to propose: at most `bytes` of them, and none whose time ran out.
@@ -207,6 +283,7 @@ impl TotalOrder {
         let mut size = 0;
         while size < bytes {
             let Some((deadline, entry)) = self.queue.pop_front() else { break };
+            self.queue_bytes -= entry.len();
             if deadline > self.now {
                 size += entry.len();
                 taken.push(entry);

@@ -23,7 +23,7 @@ A cluster of three, one line on each of three machines:
 The configuration is kept with the data: a restart needs only the name, or the directory. Flags that \
 are given all the same hold for that run; those that name the cluster must be what they were.
 
-With less than 64 MiB free on its disk a replica raises the NOSPACE alarm, and nothing that grows is taken \
+With room for less than 64 MiB on its disk a replica raises the NOSPACE alarm, and nothing that grows is taken \
 any more, on any replica: free some space, then disarm it (etcdctl alarm disarm).
 
 A backup is a copy of the directory of a replica that is stopped: to restore it, put the copy in place of \

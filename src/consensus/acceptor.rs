@@ -122,6 +122,11 @@ impl Acceptor {
         self.durable
     }
 
+    /// Bytes of the log that wait for the disk, as far as this process has been told.
+    pub fn undurable_bytes(&self) -> usize {
+        self.log.bytes_between(self.durable.len, self.log.len())
+    }
+
     /// Whether the incarnation is durable.
     pub fn is_booted(&self) -> bool {
         self.booted
@@ -325,6 +330,9 @@ impl Acceptor {
     /// Drops entries below `before`, which a finished checkpoint covers (rule 8).
     pub fn trim(&mut self, before: u64, turn: &mut Turn) {
         assert!(before <= self.decided, "trimmed to {before}, beyond the decided {}", self.decided);
+        if before <= self.log.first() {
+            return;
+        }
         self.log.trim(before, turn);
         self.store_decided(turn);
     }

@@ -167,10 +167,19 @@ impl Leader {
     /// to several is encoded once.
     fn replicate(&mut self, acceptor: &Acceptor, turn: &mut Turn) {
         let log = acceptor.log();
-        let window = self.config.bounds.window;
-        loop {
-            let open = |f: &Follower| f.synced && f.next < log.len() && f.next < f.matched + window;
-            let Some(from) = self.followers.values().filter(|f| open(f)).map(|f| f.next).min() else { break };
+        let bounds = &self.config.bounds;
+        let bytes = match self.config.mutants.on(Mutant::WindowUnbounded) {
+            true => usize::MAX,
+            false => bounds.window_bytes,
+        };
+        // Both count what is under way: a frame begins below them, and one entry always passes.
+        let open = |f: &Follower| {
+            f.synced
+                && f.next < log.len()
+                && f.next < f.matched + bounds.window
+                && (f.next == f.matched || log.bytes_between(f.matched, f.next) < bytes)
+        };
+        while let Some(from) = self.followers.values().filter(|f| open(f)).map(|f| f.next).min() {
             if from < log.first() {
                 // The log was trimmed meanwhile: the follower catches up with decided entries.
                 for (p, f) in self.followers.iter_mut().filter(|(_, f)| open(f) && f.next == from) {
@@ -179,7 +188,6 @@ impl Leader {
                 }
                 continue;
             }
-            let bounds = &self.config.bounds;
             let entries = log.read(from, bounds.frame_entries, bounds.frame_bytes);
             let end = from + entries.len() as u64;
             let accept = Accept { n: self.n, from, entries, decided: acceptor.decided() };
@@ -307,8 +315,7 @@ impl Leader {
 
     /// Bytes proposed and not decided.
     pub fn undecided_bytes(&self, acceptor: &Acceptor) -> usize {
-        let log = acceptor.log();
-        (acceptor.decided()..log.len()).filter_map(|i| log.get(i)).map(Bytes::len).sum()
+        acceptor.log().bytes_between(acceptor.decided(), acceptor.log().len())
     }
 }
 

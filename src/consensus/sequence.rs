@@ -176,8 +176,10 @@ impl SequencePaxos {
     pub fn accepts_proposals(&self) -> bool {
         match &self.role {
             Role::Leader(leader) => {
+                let bounds = &self.config.bounds;
                 leader.accepts_proposals()
-                    && leader.undecided_bytes(&self.acceptor) < self.config.bounds.undecided_bytes
+                    && leader.undecided_bytes(&self.acceptor) < bounds.undecided_bytes
+                    && self.acceptor.undurable_bytes() < bounds.window_bytes
             }
             Role::Candidate(_) | Role::Follower => false,
         }

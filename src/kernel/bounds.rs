@@ -15,6 +15,8 @@ use super::frame::MAX_BODY;
 pub struct Bounds {
     /// Requests of clients that may wait at one process.
     pub requests: usize,
+    /// Bytes of commands that wait at a leader to be proposed; a single larger one passes alone.
+    pub queue_bytes: usize,
     /// Bytes that a leader may have proposed and not decided.
     pub undecided_bytes: usize,
     /// Entries in one frame.
@@ -27,6 +29,8 @@ pub struct Bounds {
     pub peer_bytes: usize,
     /// Entries that a leader sends a follower ahead of its acknowledgement.
     pub window: u64,
+    /// Bytes of them. So far, too, a leader proposes ahead of its own disk.
+    pub window_bytes: usize,
     /// A process whose decided prefix is more than this many bytes of entries behind is first
     /// brought up to date with decided entries.
     pub sync_bytes: usize,
@@ -47,6 +51,10 @@ pub struct Bounds {
     pub sweeps: u32,
     /// Entries below the checkpoint that stay in the log for followers that lag.
     pub tail_entries: u64,
+    /// Bytes of them.
+    pub tail_bytes: usize,
+    /// Bytes of log below the checkpoint that may stay for the sake of a snapshot that somebody reads.
+    pub pinned_bytes: usize,
     /// Registers that a process keeps.
     pub registers: usize,
     /// Bytes of one register's value.
@@ -141,12 +149,14 @@ impl Bounds {
     /// Those of a replica whose settings say nothing else.
     pub const DEFAULT: Self = Self {
         requests: 4096,
+        queue_bytes: 64 << 20,
         undecided_bytes: 8 << 20,
         frame_entries: 1024,
         frame_bytes: 1 << 20,
         peer_frames: 4096,
         peer_bytes: 32 << 20,
         window: 8192,
+        window_bytes: 16 << 20,
         sync_bytes: 8 << 20,
         checkpoint_entries: 20_000,
         checkpoint_bytes: 32 << 20,
@@ -156,6 +166,8 @@ impl Bounds {
         sweep_rows: 1024,
         sweeps: 64,
         tail_entries: 5_000,
+        tail_bytes: 16 << 20,
+        pinned_bytes: 128 << 20,
         registers: 4096,
         register_bytes: 64 << 10,
         link_window: 256,
@@ -181,10 +193,10 @@ impl Bounds {
     pub const fn check(&self) -> Result<(), &'static str> {
         let SharedBounds { sessions, session_calls, reply_bytes, subscribers, unacknowledged } = self.shared;
         demand! {
-            self.requests > 0, "a process takes one request at least";
+            self.requests > 0 && self.queue_bytes > 0, "a process takes one request at least";
             self.frame_entries > 0 && self.frame_bytes > 0, "a frame holds one entry at least";
             self.peer_frames > 0, "one frame at least may wait for a peer";
-            self.window > 0, "a follower is sent one entry at least";
+            self.window > 0 && self.window_bytes > 0, "a follower is sent one entry at least";
             self.frame_bytes <= self.undecided_bytes, "a frame is not larger than what may be undecided";
             2 * (self.undecided_bytes + self.sync_bytes) <= MAX_BODY,
                 "a promise, or its answer, fits in a frame";

@@ -5,6 +5,7 @@ use super::turn::Turn;
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::VecDeque;
+use std::fmt;
 use std::ops::Deref;
 use thiserror::Error;
 
@@ -76,24 +77,45 @@ impl<T> Deref for Logged<T> {
 /// the log.
 ///
 /// Invariant: entries `first()..len()` are here, in order, without gaps; an index never changes
-/// its entry except by way of [`LoggedLog::truncate`] or [`LoggedLog::reset`].
-#[derive(Clone, Debug)]
+/// its entry except by way of [`LoggedLog::truncate`] or [`LoggedLog::reset`]. `ends` has, for each
+/// entry, the bytes up to its end, counted from some entry that may be long gone: the size of any
+/// part of the log is one subtraction.
+#[derive(Clone)]
 pub struct LoggedLog {
     id: LogId,
     first: u64,
     entries: VecDeque<Bytes>,
-    bytes: usize,
+    ends: VecDeque<u64>,
+    /// Where the first entry begins, in these bytes.
+    start: u64,
+}
+
+/// Without the sums: where they began to count tells no state from another.
+impl fmt::Debug for LoggedLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, first, entries, .. } = self;
+        f.debug_struct("LoggedLog").field("id", id).field("first", first).field("entries", entries).finish()
+    }
 }
 
 impl LoggedLog {
     /// The log as it was last durable.
     pub fn recover(id: LogId, stored: &Stored) -> Self {
         let (first, entries) = match stored.logs.get(&id) {
-            None => (0, VecDeque::new()),
-            Some(log) => (log.first, log.entries.iter().cloned().collect()),
+            None => (0, Vec::new()),
+            Some(log) => (log.first, log.entries.clone()),
         };
-        let bytes = entries.iter().map(Bytes::len).sum();
-        Self { id, first, entries, bytes }
+        let mut log = Self { id, first, entries: VecDeque::new(), ends: VecDeque::new(), start: 0 };
+        log.extend(entries);
+        log
+    }
+
+    fn extend(&mut self, entries: impl IntoIterator<Item = Bytes>) {
+        for entry in entries {
+            let end = self.ends.back().copied().unwrap_or(self.start) + entry.len() as u64;
+            self.entries.push_back(entry);
+            self.ends.push_back(end);
+        }
     }
 
     /// The index of the first entry that is kept.
@@ -114,7 +136,27 @@ impl LoggedLog {
 
     /// The size of the kept entries.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes_between(self.first, self.len())
+    }
+
+    /// The size of the kept entries from `from` on and below `to`. O(1).
+    pub fn bytes_between(&self, from: u64, to: u64) -> usize {
+        self.end_below(to).saturating_sub(self.end_below(from)) as usize
+    }
+
+    /// Where the entries below an index end.
+    fn end_below(&self, index: u64) -> u64 {
+        let kept = index.saturating_sub(self.first).min(self.ends.len() as u64) as usize;
+        kept.checked_sub(1).map_or(self.start, |last| self.ends[last])
+    }
+
+    /// The first kept entry from which on those below `to` are at most `bytes`.
+    pub fn first_within(&self, to: u64, bytes: usize) -> u64 {
+        let least = self.end_below(to).saturating_sub(bytes as u64);
+        if self.start >= least {
+            return self.first;
+        }
+        self.first + 1 + self.ends.partition_point(|end| *end < least) as u64
     }
 
     /// The entry at an index, if it is kept.
@@ -144,8 +186,7 @@ impl LoggedLog {
             return;
         }
         let first = self.len();
-        self.bytes += entries.iter().map(Bytes::len).sum::<usize>();
-        self.entries.extend(entries.iter().cloned());
+        self.extend(entries.iter().cloned());
         turn.batch.push(Store::Append { log: self.id, first, entries });
     }
 
@@ -155,8 +196,8 @@ impl LoggedLog {
             return;
         }
         assert!(len >= self.first, "a log that starts at {} cannot be cut to {len}", self.first);
-        let dropped = self.entries.split_off((len - self.first) as usize);
-        self.bytes -= dropped.iter().map(Bytes::len).sum::<usize>();
+        self.entries.truncate((len - self.first) as usize);
+        self.ends.truncate((len - self.first) as usize);
         turn.batch.push(Store::TruncateSuffix { log: self.id, len });
     }
 
@@ -166,8 +207,9 @@ impl LoggedLog {
             return;
         }
         assert!(before <= self.len(), "a log of length {} cannot be trimmed to {before}", self.len());
-        let dropped = self.entries.drain(..(before - self.first) as usize);
-        self.bytes -= dropped.map(|e| e.len()).sum::<usize>();
+        self.start = self.end_below(before);
+        self.entries.drain(..(before - self.first) as usize);
+        self.ends.drain(..(before - self.first) as usize);
         self.first = before;
         turn.batch.push(Store::TruncatePrefix { log: self.id, before });
     }
@@ -175,8 +217,42 @@ impl LoggedLog {
     /// Drops everything; the next entry appended has the index `first`.
     pub fn reset(&mut self, first: u64, turn: &mut Turn) {
         self.entries.clear();
-        self.bytes = 0;
+        self.ends.clear();
         self.first = first;
         turn.batch.push(Store::Reset { log: self.id, first });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_size_of_any_part_is_that_of_its_entries() {
+        let mut rng = fastrand::Rng::with_seed(7);
+        let mut turn = Turn::open();
+        let mut log = LoggedLog::recover(LogId::REPLICATED, &Stored::default());
+        for _ in 0..2000 {
+            let (first, len) = (log.first(), log.len());
+            match rng.u8(..8) {
+                0 => log.truncate(rng.u64(first..=len), &mut turn),
+                1 => log.trim(rng.u64(first..=len), &mut turn),
+                2 if rng.u8(..8) == 0 => log.reset(len + rng.u64(..9), &mut turn),
+                _ => {
+                    let entry = || Bytes::from(vec![0; rng.usize(..9)]);
+                    log.append(std::iter::repeat_with(entry).take(3).collect(), &mut turn);
+                }
+            }
+            let (first, len) = (log.first(), log.len());
+            let size =
+                |from: u64, to: u64| -> usize { (from..to).filter_map(|i| log.get(i)).map(Bytes::len).sum() };
+            let (from, to) = (rng.u64(..=len + 2), rng.u64(..=len + 2));
+            assert_eq!(log.bytes_between(from, to), size(from, to), "{from}..{to} of {first}..{len}");
+            assert_eq!(log.bytes(), size(first, len));
+            let (to, most) = (rng.u64(first..=len), rng.usize(..40));
+            let within = log.first_within(to, most);
+            assert!(first <= within && within <= to && size(within, to) <= most, "{within} {to} {most}");
+            assert!(within == first || size(within - 1, to) > most, "{within} is not the first");
+        }
     }
 }

@@ -94,6 +94,9 @@ mutants! {
     QuestionOnce: "a register's question is asked once",
     LatePromiseIgnored: "a promise that comes after the election is not answered",
     GapFilled: "a gap in the log is filled with empty entries",
+    NospaceAtApplyOnly: "while space is short, what grows is refused only when it is executed",
+    TailUnbounded: "the tail of the log is bounded in entries only",
+    WindowUnbounded: "the window of a follower is bounded in entries only",
     CandidacyUnconnected: "a process stands though it hears no majority",
 }
 

@@ -95,6 +95,14 @@ impl Machine {
         self.checkpointed
     }
 
+    /// Whether a checkpoint would give space back now: of compacted versions, a step at a time, or of
+    /// the log, while space is short.
+    pub fn gives_back(&self) -> bool {
+        let compacted = self.now.compacted > 0 && self.scrub.is_behind(Revision::end_of(self.now.compacted));
+        let short = self.now.is_full() && self.checkpointed < self.now.applied;
+        compacted && !self.held || short
+    }
+
     /// Keeps every row as it is, or ends that: while a snapshot is read from disk, row by row, no
     /// row of it may be deleted or rewritten.
     pub fn hold_rows(&mut self, hold: bool) {

@@ -1,8 +1,9 @@
 //! Commands: what the replicated log carries for the state machine.
 
 use super::error::Malformed;
+use crate::proto::etcdserverpb::request_op::Request;
 use crate::proto::etcdserverpb::{
-    AlarmRequest, CompactionRequest, DeleteRangeRequest, PutRequest, TxnRequest,
+    AlarmRequest, CompactionRequest, DeleteRangeRequest, PutRequest, RequestOp, TxnRequest,
 };
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
@@ -136,6 +137,17 @@ impl Command {
 }
 
 impl Op {
+    /// Whether it may add to what is stored: such commands are refused while space is short. A
+    /// transaction counts as one if it puts something in either branch.
+    pub fn grows(&self) -> bool {
+        match self {
+            Op::Put(_) => true,
+            Op::Txn(r) => has_puts(r),
+            Op::DeleteRange(_) | Op::Compact(_) | Op::Alarm(_) => false,
+            Op::OpenSession | Op::CloseSession(_) => false,
+        }
+    }
+
     /// Bytes that the request takes on the wire.
     pub fn encoded_len(&self) -> usize {
         match self {
@@ -150,10 +162,17 @@ impl Op {
     }
 }
 
+fn has_puts(r: &TxnRequest) -> bool {
+    r.success.iter().chain(&r.failure).any(|RequestOp { request }| match request {
+        Some(Request::RequestPut(_)) => true,
+        Some(Request::RequestTxn(r)) => has_puts(r),
+        Some(Request::RequestRange(_) | Request::RequestDeleteRange(_)) | None => false,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::etcdserverpb::{RequestOp, request_op::Request};
 
     fn samples() -> Vec<Command> {
         let put = PutRequest { key: "k".into(), value: "v".into(), prev_kv: true, ..Default::default() };

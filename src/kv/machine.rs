@@ -10,10 +10,8 @@ use super::view::{Size, View};
 use super::{Command, Error, Op, Reply, Response};
 use crate::kernel::{Bounds, RowKey};
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
-use crate::proto::etcdserverpb::request_op::Request;
 use crate::proto::etcdserverpb::{
-    AlarmMember, AlarmRequest, AlarmResponse, AlarmType, CompactionRequest, CompactionResponse, RequestOp,
-    TxnRequest,
+    AlarmMember, AlarmRequest, AlarmResponse, AlarmType, CompactionRequest, CompactionResponse,
 };
 
 /// The key-value store of one replica. Equal logs give equal states and equal replies on every
@@ -125,16 +123,13 @@ impl Machine {
 
     /// What alarms forbid.
     fn allows(&self, op: &Op) -> Result<(), Error> {
-        let grows = match op {
-            Op::Put(_) => true,
-            Op::Txn(r) => has_puts(r),
-            Op::DeleteRange(_) | Op::Compact(_) => false,
-            Op::Alarm(_) | Op::OpenSession | Op::CloseSession(_) => return Ok(()),
-        };
+        if let Op::Alarm(_) | Op::OpenSession | Op::CloseSession(_) = op {
+            return Ok(());
+        }
         if self.now.has(AlarmType::Corrupt) {
             return Err(Error::Corrupt);
         }
-        if grows && self.now.has(AlarmType::Nospace) {
+        if op.grows() && self.now.is_full() {
             return Err(Error::NoSpace);
         }
         Ok(())
@@ -183,13 +178,4 @@ impl Machine {
         };
         AlarmResponse { header: header(self.now.revision), alarms }
     }
-}
-
-/// Whether a transaction could put something, in whichever branch.
-fn has_puts(r: &TxnRequest) -> bool {
-    r.success.iter().chain(&r.failure).any(|RequestOp { request }| match request {
-        Some(Request::RequestPut(_)) => true,
-        Some(Request::RequestTxn(r)) => has_puts(r),
-        Some(Request::RequestRange(_) | Request::RequestDeleteRange(_)) | None => false,
-    })
 }

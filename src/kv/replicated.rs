@@ -39,6 +39,18 @@ impl StateMachine for Machine {
         Machine::hold_rows(self, hold);
     }
 
+    fn is_full(&self) -> bool {
+        self.now.is_full()
+    }
+
+    fn grows(command: &Bytes) -> bool {
+        Command::decode(command.clone()).is_ok_and(|command| command.op.grows())
+    }
+
+    fn gives_back(&self) -> bool {
+        Machine::gives_back(self)
+    }
+
     fn generation(&self) -> u32 {
         Machine::generation(self)
     }

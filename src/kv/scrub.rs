@@ -60,6 +60,15 @@ impl Scrub {
         space.digest.wrapping_sub(self.dead)
     }
 
+    /// Whether rows of versions that are dead under `limit` may still be on disk, and more checkpoints
+    /// would remove them: the third that counts them for dead lets them go, the next one cleans.
+    pub(super) fn is_behind(&self, limit: Revision) -> bool {
+        self.settled < limit
+            || self.target < self.settled
+            || self.marked < self.target
+            || !self.rows.is_empty()
+    }
+
     /// Settles up to `limit`, at most `budget` changes; returns how many it looked at.
     pub(super) fn settle(&mut self, space: &Keyspace, limit: Revision, budget: usize) -> usize {
         let mut looked = 0;

@@ -112,6 +112,11 @@ impl View {
         self.space.size()
     }
 
+    /// Whether space is short: the alarm `NOSPACE` is on, of whichever member.
+    pub fn is_full(&self) -> bool {
+        self.has(AlarmType::Nospace)
+    }
+
     pub(super) fn has(&self, alarm: AlarmType) -> bool {
         let alarm = i32::from(alarm);
         self.alarms.get_next(&(alarm, 0)).is_some_and(|(on, _)| *on == alarm)

@@ -90,6 +90,23 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it adds to what is kept: such commands are refused while space is short. What ends
+    /// something, or moves it on to its end, is not, and neither is what replaces an older one of a
+    /// few.
+    pub fn grows(&self) -> bool {
+        match self {
+            Command::Propose { .. } | Command::Begin { .. } | Command::Publish { .. } => true,
+            Command::Vote { .. }
+            | Command::TimeOut { .. }
+            | Command::Acknowledge { .. }
+            | Command::OpenPublisher
+            | Command::SetBounds(_)
+            | Command::Subscribe { .. }
+            | Command::AcknowledgeDelivery { .. }
+            | Command::Unsubscribe { .. } => false,
+        }
+    }
+
     /// As the log carries it beside the store's commands.
     pub fn encode(&self) -> Bytes {
         for_second(&self.encode_alone())

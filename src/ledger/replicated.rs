@@ -36,6 +36,10 @@ impl StateMachine for Ledger {
         self.held = hold;
     }
 
+    fn grows(command: &Bytes) -> bool {
+        Command::decode(command).is_some_and(|command| command.grows())
+    }
+
     fn generation(&self) -> u32 {
         self.generation
     }

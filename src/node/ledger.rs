@@ -352,7 +352,11 @@ impl Handle {
                 Refusal::LeaderChanged | Refusal::TimedOut if Instant::now() < end => {}
                 // It waited for a leader all the time.
                 Refusal::NoLeader if left > ATTEMPT => {}
-                Refusal::LeaderChanged | Refusal::TimedOut | Refusal::NoLeader | Refusal::TooMany => {
+                Refusal::LeaderChanged
+                | Refusal::TimedOut
+                | Refusal::NoLeader
+                | Refusal::TooMany
+                | Refusal::NoSpace => {
                     return Err(refused.into());
                 }
             }

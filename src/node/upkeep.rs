@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 
-/// How often to look at the space.
-const LOOK: Duration = Duration::from_secs(1);
-/// With less than this free on the disk, puts are refused: the rest is for what frees space, and
-/// for the protocol's own stores.
+/// How often to look at the space: a disk may write a tenth of the reserve meanwhile.
+const LOOK: Duration = Duration::from_millis(100);
+/// With less room than this puts are refused: the rest is for what is under way by then, for the
+/// checkpoint that gives the log's space back, and for what frees more. The ballast is beside it.
 pub(super) const RESERVE: u64 = 64 << 20;
 /// How long a command of upkeep may take; it is tried again later anyhow.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -33,20 +33,20 @@ pub(super) async fn watch_space(handle: Handle, gauge: Gauge) {
         if view.alarms().any(|a| a.member_id == me && a.alarm == nospace) {
             continue;
         }
-        let free = match tokio::task::spawn_blocking({
+        let room = match tokio::task::spawn_blocking({
             let gauge = gauge.clone();
-            move || gauge.free()
+            move || gauge.room()
         })
         .await
         {
-            Ok(Ok(free)) => free,
+            Ok(Ok(room)) => room,
             Ok(Err(_)) | Err(_) => u64::MAX, // unknown; a full disk will tell by itself
         };
-        if free >= RESERVE {
+        if room >= RESERVE {
             continue;
         }
         warn!(
-            free,
+            room,
             reserve = RESERVE,
             "the disk is nearly full: raises the NOSPACE alarm; free some space, then disarm it (etcdctl alarm disarm)"
         );

@@ -41,16 +41,20 @@ pub(super) fn draw(rng: &mut Rng) -> Bounds {
     let mut draw = Draw { rng, tiny };
     let drawn = draw!(draw: Bounds {
         requests: 32, 32;
+        queue_bytes: 512, 8192;
         undecided_bytes: 4096, 4096;
         frame_entries: 2, 32;
         frame_bytes: 256, 2048;
         peer_frames: 128, 128;
         window: 4, 64;
+        window_bytes: 256, 2048;
         sync_bytes: 512, 8192;
         checkpoint_entries: 16, 128;
         checkpoint_bytes: 65_536, 65_536;
         checkpoint_step: 64, 2048;
         tail_entries: 0, 31;
+        tail_bytes: 128, 4096;
+        pinned_bytes: 1024, 16_384;
         undelivered: 4, 32;
         relayed_entries: 4, 64;
         delivery_entries: 4, 64;

@@ -29,8 +29,8 @@ enum Job {
     Open,
     /// The session is being closed, while the call made in it is in doubt.
     Close { session: u64, call: Call, handle: Handle, command: Bytes },
-    /// Old versions are being forgotten.
-    Compact { command: Bytes },
+    /// Old versions are being forgotten, or the alarm is raised or lowered that space is short.
+    Upkeep { command: Bytes },
 }
 
 #[derive(Clone, Debug)]
@@ -85,6 +85,12 @@ impl Glimpse<'_> {
         self.processes[p.index()].replica()
     }
 
+    /// Whether the view published last at a process shows that space is short.
+    fn is_full(self, p: ProcessId) -> bool {
+        let alive = self.processes[p.index()].alive.as_ref();
+        alive.and_then(|a| a.view.as_ref()).is_some_and(service::is_full)
+    }
+
     fn serves(self, p: ProcessId) -> bool {
         self.processes[p.index()].alive.as_ref().is_some_and(|a| a.view.is_some())
     }
@@ -109,6 +115,8 @@ pub(super) struct Clients {
     patience: u64,
     /// Ticks that a process may take.
     ticks: Ticks,
+    /// Whether space is short for the last time.
+    calm: bool,
     /// Whether clients begin no more operations.
     stopped: bool,
     /// The step at which the last of those operations ended that no order explains.
@@ -135,6 +143,7 @@ impl Clients {
             revision: 1,
             patience,
             ticks,
+            calm: false,
             stopped: false,
             accused: None,
         }
@@ -142,6 +151,11 @@ impl Clients {
 
     pub(super) fn len(&self) -> usize {
         self.clients.len()
+    }
+
+    /// Nobody says any more that space is short: whoever sees that it is says that it is not.
+    pub(super) fn calm_down(&mut self) {
+        self.calm = true;
     }
 
     /// No operation begins any more.
@@ -172,7 +186,13 @@ impl Clients {
         let at = self.pick(world)?;
         if self.rng.u8(..64) == 0 {
             let command = service::compact(self.revision.saturating_sub(self.rng.u64(..16)));
-            return self.ask(number, at, world, Job::Compact { command }, false);
+            return self.ask(number, at, world, Job::Upkeep { command }, false);
+        }
+        let short = world.is_full(at);
+        let change = if short { self.rng.u8(..16) == 0 } else { !self.calm && self.rng.u8(..=255) == 0 };
+        if change {
+            let command = service::space_is_short(!short);
+            return self.ask(number, at, world, Job::Upkeep { command }, false);
         }
         let client = &mut self.clients[number];
         if client.sessions && client.session.is_none() {
@@ -216,7 +236,7 @@ impl Clients {
         let patience = self.ticks;
         let command = match &job {
             Job::Call { call: Call::Get { .. }, .. } => None,
-            Job::Call { command, .. } | Job::Compact { command } => Some(command.clone()),
+            Job::Call { command, .. } | Job::Upkeep { command } => Some(command.clone()),
             Job::Open => Some(service::open_session()),
             Job::Close { session, .. } => Some(service::close_session(*session)),
         };
@@ -260,7 +280,7 @@ impl Clients {
         self.owners.remove(&waiting.request);
         let doubtful = doubtful || waiting.doubtful;
         let (call, handle, command) = match waiting.job {
-            Job::Open | Job::Compact { .. } => {
+            Job::Open | Job::Upkeep { .. } => {
                 self.clients[number].waiting = None;
                 return None;
             }
@@ -336,8 +356,9 @@ impl Clients {
         let Some(number) = self.owners.get(request).copied() else { return Ok(None) };
         let Some(waiting) = self.clients[number].waiting.clone() else { return Ok(None) };
         if let Indication::Refused { why, .. } = indication {
+            coverage.refused_growth += u64::from(*why == Refusal::NoSpace);
             let doubtful = match why {
-                Refusal::NoLeader | Refusal::TooMany => false,
+                Refusal::NoLeader | Refusal::TooMany | Refusal::NoSpace => false,
                 Refusal::TimedOut | Refusal::LeaderChanged => true,
             };
             return Ok(self.give_up(number, waiting, doubtful, world, coverage));
@@ -375,7 +396,7 @@ impl Clients {
     ) -> Result<Asked, Failure> {
         let (at, doubtful) = (waiting.at, waiting.doubtful);
         match waiting.job {
-            Job::Compact { .. } => {}
+            Job::Upkeep { .. } => {}
             Job::Open => match service::answer(None, reply) {
                 Answer::SessionOpened(id) => self.clients[number].session = Some(Session { id, seq: 0 }),
                 other => return Err(nonsense(at, &Job::Open, &format!("{other:?}"))),
@@ -394,6 +415,7 @@ impl Clients {
                     let outcome = if doubtful { Outcome::Unknown } else { Outcome::Fail };
                     self.recorder.complete(handle, outcome, world.now);
                 }
+                Answer::NoSpace => self.recorder.complete(handle, Outcome::Fail, world.now),
                 Answer::ReplyLost => self.recorder.complete(handle, Outcome::Unknown, world.now),
                 other => {
                     let job = Job::Call { call, handle, command };
@@ -443,7 +465,7 @@ fn nonsense(at: ProcessId, job: &Job, answer: &str) -> Failure {
         Job::Call { call, .. } => format!("{call:?}"),
         Job::Open => "a session to be opened".into(),
         Job::Close { .. } => "a session to be closed".into(),
-        Job::Compact { .. } => "a compaction".into(),
+        Job::Upkeep { .. } => "a compaction, or the space alarm".into(),
     };
     Failure {
         property: Property::ClientHistory,

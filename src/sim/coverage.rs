@@ -186,6 +186,12 @@ coverage! {
         retries: "session requests retried",
         /// Snapshots installed in place of a log.
         snapshots: "snapshots installed",
+        /// Commands that were refused since space was short.
+        refused_growth: "refusals of growth while space is short",
+        /// Turns after which the bound in bytes keeps the log's tail short.
+        short_tails: "turns with a shorter tail than entries allow",
+        /// Frames that fill a follower's window by their bytes.
+        full_windows: "windows full of bytes",
         /// Gaps in delivery logs.
         gaps: "gaps in a delivery log",
         /// Subscribers that were told that they fell off.

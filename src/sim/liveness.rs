@@ -23,6 +23,7 @@ const STEPS: u64 = 400_000;
 pub(super) fn check(world: &mut World, adversary: &mut Adversary) -> Verdict {
     let ending = adversary.ending(world);
     adversary.calm_down();
+    world.clients.calm_down();
     world.relieve();
     let shape = ending::play(world, adversary, ending)?;
     for p in world.members() {

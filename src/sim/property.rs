@@ -52,6 +52,12 @@ properties! {
     AtMostOnce = "at most once",
     /// What clients see is linearizable; revisions never repeat and never go back.
     ClientHistory = "client history",
+    /// The log keeps no more below its checkpoint than its tail may have.
+    BoundedLog = "bounded log",
+    /// No more is under way to a follower than its window.
+    BoundedWindow = "bounded window",
+    /// While space is short, nothing that grows is proposed.
+    SpaceKept = "space kept",
     /// The same seed gives the same execution.
     Determinism = "determinism",
     /// Once faults stop, a leader is trusted by all that hear it, and stays.

@@ -6,10 +6,11 @@ use crate::history::{self, Call, Write};
 use crate::kernel::Rows;
 use crate::kv::{Command, Error, Op, Response, SessionCall};
 use crate::ledger;
+use crate::proto::etcdserverpb::alarm_request::AlarmAction;
 use crate::proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use crate::proto::etcdserverpb::{
-    CompactionRequest, Compare, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
-    request_op, response_op,
+    AlarmRequest, AlarmType, CompactionRequest, Compare, DeleteRangeRequest, PutRequest, RangeRequest,
+    RequestOp, TxnRequest, request_op, response_op,
 };
 use crate::proto::mvccpb::KeyValue;
 use crate::stack::Indication;
@@ -36,6 +37,8 @@ pub(super) enum Answer {
     Done { reply: history::Reply, revision: u64 },
     /// A session is open.
     SessionOpened(u64),
+    /// Space is short: the command was not executed, now or before.
+    NoSpace,
     /// The session is gone: the command was not executed now, but may have been before.
     SessionLost,
     /// It was executed before, and nobody knows what it answered.
@@ -58,6 +61,18 @@ pub(super) fn close_session(id: u64) -> Bytes {
 pub(super) fn compact(revision: u64) -> Bytes {
     Command::from(Op::Compact(CompactionRequest { revision: revision.cast_signed(), physical: false }))
         .encode()
+}
+
+/// The command that says that space is short, or not so any more.
+pub(super) fn space_is_short(short: bool) -> Bytes {
+    let action = if short { AlarmAction::Activate } else { AlarmAction::Deactivate };
+    let alarm = AlarmRequest { action: action.into(), member_id: 0, alarm: AlarmType::Nospace.into() };
+    Command::from(Op::Alarm(alarm)).encode()
+}
+
+/// Whether a view shows that space is short.
+pub(super) fn is_full(view: &View) -> bool {
+    view.first.is_full()
 }
 
 fn put(key: &str, value: &str) -> PutRequest {
@@ -126,6 +141,7 @@ pub(super) fn answer(call: Option<&Call>, reply: &Reply) -> Answer {
         Either::First(Ok(response)) => response,
         Either::First(Err(Error::SessionExpired)) => return Answer::SessionLost,
         Either::First(Err(Error::ReplyLost)) => return Answer::ReplyLost,
+        Either::First(Err(Error::NoSpace)) => return Answer::NoSpace,
         Either::First(Err(_)) | Either::Second(_) => return unexpected(),
     };
     use history::Reply as Told;

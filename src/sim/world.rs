@@ -8,7 +8,7 @@ use super::clients::{Clients, Glimpse};
 use super::configuration;
 use super::coverage::Coverage;
 use super::ledger::LedgerClients;
-use super::monitors::{Effects, Failure, Monitors, Property, Seen, Verdict, ensure};
+use super::monitors::{Effects, Failure, Monitors, Property, Seen, Space, Verdict, ensure};
 use super::network::{InFlight, Network};
 use super::process::{Alive, Process};
 use super::registers::RegisterClients;
@@ -19,7 +19,8 @@ use super::topics::TopicClients;
 use super::trace::{Note, Part, Trace};
 use super::words;
 use super::{Options, Profile};
-use crate::kernel::{Config, Opened, Origin, ProcessId, Release, Timing};
+use crate::consensus::Paxos;
+use crate::kernel::{Component, Config, Opened, Origin, ProcessId, Release, Timing};
 use crate::stack::{Event, Indication, Role};
 use bytes::Bytes;
 use fastrand::Rng;
@@ -34,6 +35,7 @@ pub(super) struct World {
     pub(super) ledger: LedgerClients,
     pub(super) monitors: Monitors,
     pub(super) effects: Effects,
+    pub(super) space: Space,
     pub(super) coverage: Coverage,
     pub(super) trace: Trace,
     /// Draws what is not the adversary's choice: boot numbers, who hears of a crash.
@@ -92,6 +94,7 @@ impl World {
             ledger: LedgerClients::new(rng.fork(), clients / 2, n, patience, options.mutants),
             monitors: Monitors::new(n),
             effects: Effects::new(n),
+            space: Space::new(n, bounds),
             coverage: Coverage::default(),
             trace: Trace::new(keep),
             rng: rng.fork(),
@@ -418,6 +421,11 @@ impl World {
         let stale = self.processes[from.index()].inc() != Some(inc);
         self.coverage.stale += u64::from(stale);
         self.trace.note(step, || Note::Delivered { from, to, id, bytes });
+        if let Component::Consensus = frame.component()
+            && let Ok(Paxos::Accepted { n, len, .. }) = frame.message()
+        {
+            self.space.acknowledged(to, from, (n, len));
+        }
         self.arrives(to, Event::Frame { from, frame });
         Ok(Some(to))
     }
@@ -443,7 +451,8 @@ impl World {
             let ballot = if status.role == Role::Leader { status.accepted } else { status.promised };
             Part { role: status.role, ballot, decided }
         });
-        self.monitors.reacted(p, decided, alive.stack.log())
+        self.monitors.reacted(p, decided, alive.stack.log())?;
+        self.space.reacted(p, &alive.stack, &mut self.coverage)
     }
 
     /// What has become ready to leave.
@@ -467,6 +476,9 @@ impl World {
                     said
                 }
             };
+            if let Said::Accept(accept) = &said {
+                self.space.sent(p, frame.get().to, accept, &mut self.coverage)?;
+            }
             last = Some((bytes.clone(), said));
         }
         for indication in &indications {

@@ -1,7 +1,7 @@
 //! Checkpoints of a replica: when to write one, and what is stored with it.
 
 use crate::broadcast::{Filter, Load, StateMachine};
-use crate::kernel::{Config, RowKey, Stored, Turn, Undecodable};
+use crate::kernel::{Config, RowKey, Stored, Ticks, Turn, Undecodable};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -73,15 +73,22 @@ pub struct Checkpoints {
     config: Config,
     /// The last finished one; nothing before the first.
     pub last: Option<CheckpointMeta>,
+    /// Which one that is: they are counted from the boot on.
+    pub number: u64,
     /// Being written: what it covers.
     writing: Option<(u64, Filter)>,
+    /// Bytes of the entries applied since the last one began.
     bytes: usize,
+    /// Of these, those that were applied when its last piece was written.
+    paced: usize,
+    /// When the last one was finished.
+    finished: Ticks,
 }
 
 impl Checkpoints {
     /// Goes on from the last finished one; one that was being written is forgotten.
     pub fn start(config: Config, last: Option<CheckpointMeta>) -> Self {
-        Self { config, last, writing: None, bytes: 0 }
+        Self { config, last, number: 0, writing: None, bytes: 0, paced: 0, finished: 0 }
     }
 
     /// The entries that the last finished checkpoint covers.
@@ -99,26 +106,34 @@ impl Checkpoints {
         self.bytes += bytes;
     }
 
-    /// Whether it is time for one.
-    pub fn is_due(&self, applied: u64) -> bool {
+    /// Whether it is time for one: much was applied since the last, or one would give space back
+    /// (`gives_back`), though nothing is applied any more.
+    pub fn is_due(&self, applied: u64, gives_back: bool, now: Ticks) -> bool {
         let bounds = &self.config.bounds;
-        self.writing.is_none()
-            && applied > self.applied()
-            && (applied - self.applied() >= bounds.checkpoint_entries
-                || self.bytes >= bounds.checkpoint_bytes)
+        let behind = applied - self.applied();
+        let much = behind >= bounds.checkpoint_entries || behind > 0 && self.bytes >= bounds.checkpoint_bytes;
+        let rested = now - self.finished >= REST * self.config.timing.election;
+        self.writing.is_none() && (much || gives_back && rested)
     }
 
     /// Begins one that covers `applied` entries.
     pub fn begin<M: StateMachine>(&mut self, machine: &mut M, applied: u64, filter: &Filter) {
         machine.begin_checkpoint();
         self.writing = Some((applied, filter.clone()));
-        self.bytes = 0;
+        (self.bytes, self.paced) = (0, 0);
     }
 
     /// Writes a piece; says whether that finished it.
-    pub fn step<M: StateMachine>(&mut self, machine: &mut M, turn: &mut Turn) -> bool {
+    ///
+    /// A piece takes twice what was applied since the one before, at least: else those who write
+    /// faster than one step a tick would leave every checkpoint, and with it the log, longer than the
+    /// one before.
+    pub fn step<M: StateMachine>(&mut self, machine: &mut M, now: Ticks, turn: &mut Turn) -> bool {
         let Some((applied, filter)) = self.writing.take() else { return false };
-        let piece = machine.checkpoint_piece(self.config.bounds.checkpoint_step);
+        let bounds = &self.config.bounds;
+        let pace = (2 * (self.bytes - self.paced)).min(bounds.undecided_bytes);
+        self.paced = self.bytes;
+        let piece = machine.checkpoint_piece(bounds.checkpoint_step + pace);
         piece.puts.into_iter().for_each(|(key, value)| turn.put_row(key, value));
         piece.deletes.into_iter().for_each(|key| turn.delete_row(key));
         let Some(meta) = piece.finished else {
@@ -128,6 +143,8 @@ impl Checkpoints {
         let meta = CheckpointMeta { applied, generation: machine.generation(), filter, machine: meta };
         turn.put_var(VAR, meta.encode());
         self.last = Some(meta);
+        self.number += 1;
+        self.finished = now;
         true
     }
 
@@ -135,7 +152,12 @@ impl Checkpoints {
     pub fn install(&mut self, meta: CheckpointMeta, turn: &mut Turn) {
         turn.put_var(VAR, meta.encode());
         self.last = Some(meta);
+        self.number += 1;
         self.writing = None;
-        self.bytes = 0;
+        (self.bytes, self.paced) = (0, 0);
     }
 }
+
+/// Election timeouts between two checkpoints that are only to give space back: each writes what is
+/// not in rows, the sessions' replies above all, once more.
+const REST: Ticks = 4;

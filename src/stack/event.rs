@@ -144,6 +144,10 @@ pub enum Refusal {
     /// Too many requests wait here; a command was surely not executed.
     #[error("etcdserver: too many requests")]
     TooMany,
+    /// Space is short, and the command would add to what is stored: it was surely not executed. Free
+    /// some space, then lower the alarm.
+    #[error("etcdserver: mvcc: database space exceeded")]
+    NoSpace,
     /// Time ran out; whether a command was or will be executed is unknown.
     #[error("etcdserver: request timed out")]
     TimedOut,
@@ -158,6 +162,7 @@ impl From<GivenUp> for Refusal {
         match given_up {
             GivenUp::NeverSent => Self::NoLeader,
             GivenUp::Unknown => Self::TimedOut,
+            GivenUp::NoSpace => Self::NoSpace,
         }
     }
 }

@@ -227,7 +227,7 @@ impl<M: StateMachine> Stack<M> {
                 return;
             };
             let end = M::checkpoint_end(&last.machine);
-            self.source.pin(last.applied, last.generation, end, last.encode());
+            self.source.pin((last.applied, self.checkpoints.number), last.generation, end, last.encode());
             self.machine.hold_rows(true);
         }
         if let Some((ticket, from, end, max_bytes)) = self.source.upon_ask(to, snapshot) {
@@ -288,25 +288,23 @@ impl<M: StateMachine> Stack<M> {
             self.catch_up.begin(leader.process, self.paxos.decided(), turn);
         }
         self.source.tick(self.now);
-        self.machine.hold_rows(self.source.pins());
         if self.catch_up.take_abandoned() {
             self.sweeps = self.config.bounds.sweeps;
         }
         self.machine.maintain();
         self.checkpoint(turn);
+        self.trim(turn);
+        self.machine.hold_rows(self.source.pins());
     }
 
     /// Writes a piece of a checkpoint, begins one, or clears away rows that none refers to.
     fn checkpoint(&mut self, turn: &mut Turn) {
         if self.checkpoints.is_writing() {
-            if self.checkpoints.step(&mut self.machine, turn) {
+            if self.checkpoints.step(&mut self.machine, self.now, turn) {
                 let applied = self.checkpoints.applied();
-                let tail = applied.saturating_sub(self.config.bounds.tail_entries);
-                let before = tail.min(self.source.pinned_applied().unwrap_or(tail));
-                self.paxos.trim(before.max(self.paxos.log().first()), turn);
                 tracing::debug!(process = %self.config.me, applied, "finished a checkpoint");
             }
-        } else if self.checkpoints.is_due(self.applied) {
+        } else if self.checkpoints.is_due(self.applied, self.machine.gives_back(), self.now) {
             self.checkpoints.begin(&mut self.machine, self.applied, &self.filter);
         } else if self.sweeps > 0 && !self.catch_up.is_staging() && !self.source.pins() {
             turn.drop_other_generations(self.machine.generation(), self.config.bounds.sweep_rows);
@@ -314,11 +312,40 @@ impl<M: StateMachine> Stack<M> {
         }
     }
 
+    /// Drops what the log has below the last finished checkpoint, but for a tail for those who lag a
+    /// little, and for what follows a snapshot that somebody reads. That one is not waited for however
+    /// much there is: who reads it begins again with a newer one.
+    fn trim(&mut self, turn: &mut Turn) {
+        let (log, bounds) = (self.paxos.log(), &self.config.bounds);
+        let checkpoint = self.checkpoints.applied();
+        let mut tail = checkpoint.saturating_sub(bounds.tail_entries);
+        if !self.config.mutants.on(Mutant::TailUnbounded) {
+            tail = tail.max(log.first_within(checkpoint, bounds.tail_bytes));
+        }
+        match self.source.pinned_applied() {
+            Some(pinned) if log.bytes_between(pinned, checkpoint) > bounds.pinned_bytes => {
+                tracing::warn!(process = %self.config.me, pinned, "gives up a snapshot that holds the log");
+                self.source.unpin();
+            }
+            Some(pinned) => tail = tail.min(pinned),
+            None => {}
+        }
+        let before = tail.max(log.first());
+        self.paxos.trim(before, turn);
+    }
+
     /// `upon condition`: what follows from what happened, until nothing does.
     fn settle(&mut self, turn: &mut Turn, up: Out<'_, M>) {
         self.paxos.set_voters(self.members.voters());
         if self.members.distrust().is_some() {
             self.refuse(up);
+        }
+        // First what is decided: an alarm among it keeps what grows from being proposed.
+        let replies = self.apply();
+        if self.refuses_growth() {
+            for (request, given_up) in self.total_order.shrink(M::grows) {
+                up.expose(Indication::Refused { request, why: given_up.into() });
+            }
         }
         for _ in 0..SETTLE_ROUNDS {
             let leader = self.leader();
@@ -340,7 +367,6 @@ impl<M: StateMachine> Stack<M> {
         }
         // The view leaves before the replies: who was told of a write finds it, also in a
         // serializable read of the same process.
-        let replies = self.apply();
         self.publish(up);
         replies.into_iter().for_each(|(request, reply)| up.expose(Indication::Reply { request, reply }));
         if let Some(published) = self.published {
@@ -354,6 +380,12 @@ impl<M: StateMachine> Stack<M> {
         }
         self.topics.set_voters(self.members.voters());
         self.topics.settle(turn).into_iter().for_each(|told| up.expose(Indication::Topics(told)));
+    }
+
+    /// Whether what grows is refused, here and at the head of the log: space is short, as of the
+    /// commands executed here. (Executed, it is refused as well; but by then it is stored.)
+    fn refuses_growth(&self) -> bool {
+        self.machine.is_full() && !self.config.mutants.on(Mutant::NospaceAtApplyOnly)
     }
 
     /// A process that lost its memory names its commands and questions like those of the life that

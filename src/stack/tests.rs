@@ -1,5 +1,7 @@
 //! The stack by itself: transcripts of small executions over a toy state machine.
 
+mod space;
+
 use super::*;
 use crate::broadcast::{Load, Piece, StateMachine};
 use crate::kernel::*;
@@ -73,6 +75,20 @@ impl StateMachine for Notes {
     }
 
     fn hold_rows(&mut self, _hold: bool) {}
+
+    /// What "full" and "room" say.
+    fn is_full(&self) -> bool {
+        let said = |note: &Bytes| (note == "full").then_some(true).or((note == "room").then_some(false));
+        self.notes.iter().rev().find_map(said).unwrap_or(false)
+    }
+
+    fn grows(command: &Bytes) -> bool {
+        command.starts_with(b"+")
+    }
+
+    fn gives_back(&self) -> bool {
+        self.is_full() && self.saved < self.notes.len() as u64
+    }
 
     fn generation(&self) -> u32 {
         self.generation

@@ -26,7 +26,8 @@ use std::time::Duration;
 pub struct Options {
     /// How much memory sled may use to cache pages, in bytes.
     pub cache: u64,
-    /// The size of the ballast, which is freed when the disk is nearly full, in bytes.
+    /// The size of the ballast, which is freed to boot on a full disk, in bytes: for a boot, what the
+    /// log may still take, and a checkpoint that gives it back.
     pub ballast: u64,
     /// How long a commit may take before the disk is taken for stuck.
     pub deadline: Duration,
@@ -45,7 +46,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             cache: 64 << 20,
-            ballast: 16 << 20,
+            ballast: 32 << 20,
             deadline: Duration::from_secs(30),
             flush_every: Duration::from_millis(500),
             rewrite: 64 << 20,

@@ -6,7 +6,7 @@
 //!   identity     cluster, process, disk id, the configuration of the first boot, where it lies
 //!   CURRENT      the live generation
 //!   witness      how far the store had got a few milliseconds ago, at most
-//!   ballast      freed when the disk is nearly full
+//!   ballast      freed to boot on a full disk
 //!   gen-N/       one sled Db
 //!   forming      while the first boot is under way
 //! ```

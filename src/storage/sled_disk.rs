@@ -15,8 +15,13 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How often the committer looks at the space that is left.
+/// How often the committer looks at the space that there is.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long nothing is committed before the committer clears away what truncations have left.
+const IDLE: Duration = Duration::from_millis(50);
+/// How many times its content a Db may be before sled takes the space from itself, not from the disk:
+/// it frees a segment once two fifths of it are in use, or less.
+const SPARSE: u64 = 3;
 /// Below this size a Db may be as sparse as it likes.
 const LARGE: u64 = 64 << 20;
 /// With less than this left, a failed write is put down to the full disk.
@@ -111,9 +116,17 @@ impl SledDisk {
         };
         committer.store.live.store(committer.writer.live, Ordering::Relaxed);
         let thread = thread::Builder::new().name("committer".into()).spawn(move || {
-            while let Ok(job) = todo.recv() {
-                if tell.send(committer.run(job)).is_err() {
-                    break;
+            loop {
+                match todo.recv_timeout(IDLE) {
+                    Ok(job) => {
+                        // Nothing may follow the mark of a clean end.
+                        let last = matches!(job, Job::Close);
+                        if tell.send(committer.run(job)).is_err() || last {
+                            break;
+                        }
+                    }
+                    Err(RecvTimeoutError::Timeout) => committer.idle(),
+                    Err(RecvTimeoutError::Disconnected) => break,
                 }
             }
         })?;
@@ -197,6 +210,23 @@ impl Committer {
         }
     }
 
+    /// Removes a few records of truncated logs: else, without traffic, they would stay for ever.
+    fn idle(&mut self) {
+        if self.store.poison.get().is_some() {
+            return;
+        }
+        if self.writer.has_leftovers() {
+            let outcome = self.run(Job::Commit(Batch::of(Vec::new(), false)));
+            let _ = outcome.map_err(|e| self.store.poison(e)); // the next commit reports it
+        } else if self.looked.elapsed() > LOOK {
+            let store = self.store.clone();
+            let _ = store.with(|sled| {
+                self.look(sled);
+                Ok(())
+            });
+        }
+    }
+
     fn commit(&mut self, batch: &Batch, clean: bool) -> Result<(), DiskError> {
         let store = self.store.clone();
         store.with(|sled| {
@@ -207,7 +237,6 @@ impl Committer {
                 self.witness.note(mark)?;
             }
             if self.looked.elapsed() > LOOK {
-                self.looked = Instant::now();
                 self.look(sled);
             }
             Ok(())
@@ -228,10 +257,15 @@ impl Committer {
     }
 
     fn look(&mut self, sled: &Sled) {
-        match self.gauge.relieve() {
-            Ok(true) => tracing::warn!("the disk is nearly full: the ballast is thrown off"),
+        self.looked = Instant::now();
+        // Never thrown off here: it is there for the boot after a halt.
+        match self.gauge.load() {
+            Ok(true) => tracing::info!("there is space for the ballast again"),
             Ok(false) => {}
-            Err(e) => tracing::warn!(error = %e, "cannot tell how full the disk is"),
+            Err(e) => tracing::warn!(error = %e, "no ballast on this disk"),
+        }
+        if let Ok(size) = sled.size() {
+            self.gauge.note_slack(size.saturating_sub(SPARSE * self.writer.live));
         }
         // sled's thread that reclaims space ends silently on some errors.
         if let (Ok(size), live) = (sled.size(), self.writer.live)

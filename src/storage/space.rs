@@ -1,10 +1,13 @@
-//! How full the disk is, and the ballast that is thrown off when it is nearly full.
+//! How full the disk is, and the ballast that is thrown off to boot on a full one.
 
+use super::files;
 use rustix::fs::FallocateFlags;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The space of the file system that holds a data directory, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -15,21 +18,32 @@ pub struct Space {
     pub free: u64,
     /// What the data directory takes, the ballast included.
     pub used: u64,
-    /// What the ballast takes: it is freed before the disk is full.
+    /// What the ballast takes: a boot on a full disk frees it.
     pub ballast: u64,
 }
 
-/// Reports the space of a data directory, and throws the ballast off.
+/// What must be free on the disk before free space inside the store counts as well, and beside the
+/// ballast before that is taken on board.
+const FLOOR: u64 = 16 << 20;
+
+/// Reports the space of a data directory, and keeps its ballast.
+///
+/// The ballast is space of the replica's own for a boot on a full disk: that a person can free space
+/// takes a replica that runs, and to run it has to write. It is thrown off at such a boot only, and
+/// taken on board again as soon as there is space. What a running replica has to write is kept free
+/// by refusing in time what grows.
 #[derive(Clone, Debug)]
 pub struct Gauge {
     dir: PathBuf,
     size: u64,
+    /// What is free inside the store's own file.
+    slack: Arc<AtomicU64>,
 }
 
 impl Gauge {
     /// The gauge of a data directory whose ballast is to be of `size` bytes.
     pub fn new(dir: &Path, size: u64) -> Self {
-        Self { dir: dir.to_owned(), size }
+        Self { dir: dir.to_owned(), size, slack: Arc::default() }
     }
 
     /// The space now. It walks the data directory: not on an async task.
@@ -44,9 +58,22 @@ impl Gauge {
         self.size
     }
 
-    /// What is free for us.
+    /// What is free for us on the disk.
     pub fn free(&self) -> io::Result<u64> {
         Ok(self.file_system()?.1)
+    }
+
+    /// What may still be written: what is free on the disk, and, unless that is next to nothing, what
+    /// the store has free in its own file, which hardly ever shrinks.
+    pub fn room(&self) -> io::Result<u64> {
+        let free = self.free()?;
+        let slack = if free < FLOOR { 0 } else { self.slack.load(Ordering::Relaxed) };
+        Ok(free.saturating_add(slack))
+    }
+
+    /// Notes what is free inside the store's own file.
+    pub(super) fn note_slack(&self, bytes: u64) {
+        self.slack.store(bytes, Ordering::Relaxed);
     }
 
     /// Frees the ballast if less than its size is left on the disk: whether it did.
@@ -61,26 +88,37 @@ impl Gauge {
         }
     }
 
-    /// Takes the ballast on board again, where four times its size is free.
-    pub fn load(&self) -> io::Result<()> {
-        if self.size == 0 || self.free()? < 4 * self.size {
-            return Ok(());
+    /// Takes the ballast on board, unless it is, where there is space: whether it did. Afterwards the
+    /// space is really taken, also after a power cut.
+    pub fn load(&self) -> io::Result<bool> {
+        let is = fs::metadata(self.ballast()).map_or(0, |meta| meta.blocks() * 512);
+        if is >= self.size || self.free()? < self.size - is + FLOOR {
+            return Ok(false);
         }
         let file = File::options().create(true).truncate(false).write(true).open(self.ballast())?;
-        if file.metadata()?.blocks() * 512 >= self.size {
-            return Ok(());
-        }
-        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, self.size) {
+        let taken = match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, self.size) {
             Ok(()) => Ok(()),
             // A file system without fallocate: zeros take space as well.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
-                fs::write(self.ballast(), vec![0; self.size as usize])
-            }
-            Err(e) => {
-                fs::remove_file(self.ballast())?;
-                Err(e.into())
-            }
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.fill(&file),
+            Err(e) => Err(e.into()),
+        };
+        let taken = taken.and_then(|()| file.sync_all()).and_then(|()| files::sync_dir(&self.dir));
+        if let Err(e) = taken {
+            fs::remove_file(self.ballast())?;
+            return Err(e);
         }
+        Ok(true)
+    }
+
+    fn fill(&self, mut file: &File) -> io::Result<()> {
+        let zeros = vec![0; 1 << 20];
+        let mut left = self.size;
+        while left > 0 {
+            let piece = left.min(zeros.len() as u64);
+            file.write_all(&zeros[..piece as usize])?;
+            left -= piece;
+        }
+        Ok(())
     }
 
     fn ballast(&self) -> PathBuf {

@@ -182,6 +182,14 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether records are left that truncations have left behind.
+    pub fn has_leftovers(&self) -> bool {
+        self.records.iter().any(|(log, records)| {
+            let first = self.head.logs.get(log).map_or(0, |span| span.first);
+            records.front().is_some_and(|kept| kept.end <= first)
+        })
+    }
+
     /// Removes up to `limit` records that truncations have left behind.
     fn sweep(&mut self, changes: &mut Changes<'_>, mut limit: usize) -> Result<(), DiskError> {
         for (log, records) in &mut self.records {

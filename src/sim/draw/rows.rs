@@ -134,6 +134,9 @@ fn focus(property: Option<Property>) -> Focus {
             | P::Leader
             | P::LeaderAccuracy
             | P::LeaderAgreement
+            | P::BoundedLog
+            | P::BoundedWindow
+            | P::SpaceKept
             | P::Progress,
         ) => (Kind::Protocol, &[Log, Ledger]),
         Some(P::RegisterAtomicity | P::RegisterTermination) => (Kind::Protocol, &[Registers]),

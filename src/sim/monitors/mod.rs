@@ -17,6 +17,7 @@ mod prefix;
 mod promises;
 mod publications;
 mod receipts;
+mod space;
 
 use self::chosen::Chosen;
 pub(super) use self::commits::Commits;
@@ -30,6 +31,7 @@ use self::prefix::Prefix;
 use self::promises::Promises;
 pub(super) use self::publications::Publications;
 pub(super) use self::receipts::{Receipts, Shown};
+pub(super) use self::space::Space;
 use super::disk::SimDisk;
 use super::facts::Facts;
 pub(super) use super::property::{Failure, Property, Verdict, ensure};

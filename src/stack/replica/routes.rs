@@ -16,7 +16,9 @@ impl<M: StateMachine> Stack<M> {
             Event::Connected { peer } => self.members.upon_connected(peer, turn),
             Event::Refused { peer } => self.detector.suspect(peer),
             Event::Execute { request, command, patience } => {
-                if !self.total_order.broadcast(request, command, patience) {
+                if self.refuses_growth() && M::grows(&command) {
+                    up.expose(Indication::Refused { request, why: Refusal::NoSpace });
+                } else if !self.total_order.broadcast(request, command, patience) {
                     up.expose(Indication::Refused { request, why: Refusal::TooMany });
                 }
             }

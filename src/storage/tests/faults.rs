@@ -100,6 +100,10 @@ fn the_ballast_takes_space_and_gives_it_back() {
     assert!(space.used > space.ballast, "{space:?}");
     assert!(space.free > 0 && space.total > space.free, "{space:?}");
     assert!(!now.gauge.relieve().unwrap(), "there is space enough");
+    assert!(!now.gauge.load().unwrap(), "it is on board");
+    fs::remove_file(tmp.path().join("ballast")).unwrap();
+    assert!(now.gauge.load().unwrap());
+    assert!(now.gauge.space().unwrap().ballast >= 1 << 20);
 }
 
 /// Fills a small disk to the brim; started by the test below as a process of its own, since a
