@@ -25,7 +25,7 @@
 //! is one entry of the outbox, however many processes there are.
 
 use crate::kernel::{
-    Config, Incarnation, Message, Mutant, Opened, ProcessId, ProcessSet, Stored, Turn, Undecodable,
+    Config, Incarnation, Memory, Message, Mutant, Opened, ProcessId, ProcessSet, Stored, Turn, Undecodable,
 };
 use crate::links::{Delivered, FairLoss, LinkMessage, LoggedPerfect, Mark, Refused};
 use bytes::Bytes;
@@ -75,6 +75,11 @@ impl LoggedBestEffort {
     /// Whose votes count from now on. A process that is not among them itself broadcasts nothing.
     pub fn set_voters(&mut self, voters: ProcessSet) {
         self.links.set_voters(voters);
+    }
+
+    /// What its links hold.
+    pub fn memory(&self) -> [Memory; 2] {
+        self.links.memory()
     }
 
     /// Broadcasts a message. What is returned is the confirmation: it may be exposed in this turn.

@@ -19,7 +19,10 @@
 use super::causal::Context;
 use super::message::{Delivery, Guarantee, MessageId, Topic};
 use super::seen::Seen;
-use crate::kernel::{Config, LogId, Logged, LoggedLog, Mutant, ProcessId, Stored, Turn, Undecodable};
+use crate::kernel::{
+    Account, Bound, Bounds, Config, LogId, Logged, LoggedLog, Memory, Mutant, ProcessId, SLOT, Stored, Turn,
+    Undecodable,
+};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -155,6 +158,17 @@ impl Deliveries {
         Ok(deliveries)
     }
 
+    /// Deliveries: twice `delivery_entries` of `delivery_bytes`, where a subscriber lags; and what came
+    /// since the last tick, which is no more than processes may have undelivered.
+    pub fn memory(&self) -> Memory {
+        let Bounds { delivery_entries, delivery_bytes, undelivered, message_bytes, .. } = self.config.bounds;
+        let fresh = self.config.processes * undelivered as usize;
+        let one = SLOT + Bounds::MESSAGE_HEADER;
+        let most = (2 * delivery_entries as usize + fresh) * one + 2 * delivery_bytes + fresh * message_bytes;
+        let kept = (self.len() - self.first()) as usize;
+        Memory::new(Account::Deliveries, (kept, self.log.bytes()), most)
+    }
+
     /// The oldest position that is kept.
     pub fn first(&self) -> u64 {
         self.log.first()
@@ -224,6 +238,11 @@ impl Deliveries {
         if before <= self.first() {
             return false;
         }
+        if before > wanted {
+            turn.hit(Bound::DeliveriesWanted);
+        }
+        let many = self.len() - self.first() > entries;
+        turn.hit(if many { Bound::DeliveryEntries } else { Bound::DeliveryBytes });
         for position in self.first()..before {
             if let Some(Record::Delivery(Delivery { topic, .. })) = self.record(position)
                 && let Some(kept) = self.topics.get_mut(&topic)

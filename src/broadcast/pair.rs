@@ -17,7 +17,7 @@
 
 use super::catch_up::Load;
 use super::state_machine::{Piece, StateMachine};
-use crate::kernel::{Config, Row, RowKey};
+use crate::kernel::{Config, Hits, Memory, Row, RowKey};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
@@ -198,6 +198,16 @@ impl<A: StateMachine, B: StateMachine> StateMachine for Pair<A, B> {
     fn configure(&mut self, config: &Config) {
         self.first.configure(config);
         self.second.configure(config);
+    }
+
+    fn memory(&self) -> Vec<Memory> {
+        [self.first.memory(), self.second.memory()].concat()
+    }
+
+    fn take_hits(&mut self) -> Hits {
+        let mut hits = self.first.take_hits();
+        hits += self.second.take_hits();
+        hits
     }
 }
 

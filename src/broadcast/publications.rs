@@ -263,6 +263,11 @@ impl Publications {
         self.topics.get(topic).map_or(0, |t| t.oldest)
     }
 
+    /// How many publications a topic retains.
+    pub fn entries(&self, topic: &str) -> u64 {
+        self.topics.get(topic).map_or(0, |t| t.entries)
+    }
+
     /// The topics.
     pub fn topics(&self) -> &OrdMap<Arc<str>, Topic> {
         &self.topics

@@ -26,7 +26,7 @@ use super::cursor::FellOff;
 use super::deliveries::{Deliveries, Record};
 use super::message::{MAX_NAME, Topic};
 use super::topic::{AcknowledgeError, SubscribeError, UnknownSubscriber};
-use crate::kernel::{Config, Mutant, Stored, Ticks, Turn, Undecodable};
+use crate::kernel::{Account, Bound, Bounds, Config, Memory, Mutant, SLOT, Stored, Ticks, Turn, Undecodable};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -116,6 +116,17 @@ impl Redelivery {
         Ok(Self { config, subscribers })
     }
 
+    /// Subscribers: `subscribers`, each with its name and its topic's, and `unacknowledged` positions that
+    /// are pending or stopped.
+    pub fn memory(&self) -> Memory {
+        let Bounds { subscribers, unacknowledged, .. } = self.config.bounds;
+        let most = subscribers * (SLOT + 2 * MAX_NAME + unacknowledged * SLOT);
+        let held = self.subscribers.iter().map(|(name, s)| {
+            (1 + s.pending.len() + s.place.stopped.len(), name.len() + s.place.topic.name.len())
+        });
+        Memory::new(Account::Subscribers, held.fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1)), most)
+    }
+
     /// The lowest position that some subscriber has not stopped.
     pub fn wanted(&self) -> u64 {
         if self.config.mutants.on(Mutant::TrimmedUnacknowledged) {
@@ -158,6 +169,7 @@ impl Redelivery {
                 (Some(_), Some(_)) => {}
             }
         } else if self.subscribers.len() >= self.config.bounds.subscribers {
+            turn.hit(Bound::Subscribers);
             return Err(SubscribeError::TooMany { limit: self.config.bounds.subscribers });
         }
         let low = from.unwrap_or(deliveries.len());
@@ -243,7 +255,7 @@ impl Redelivery {
     }
 
     /// What is to be delivered now: at once what is new, and again what is due.
-    pub fn settle(&mut self, deliveries: &Deliveries) -> Vec<Redelivered> {
+    pub fn settle(&mut self, deliveries: &Deliveries, turn: &mut Turn) -> Vec<Redelivered> {
         let mut due = Vec::new();
         for (name, subscriber) in &mut self.subscribers {
             if let Some(fell) = subscriber.place.fell {
@@ -258,9 +270,17 @@ impl Redelivery {
                 true => usize::MAX,
                 false => self.config.bounds.unacknowledged,
             };
-            for _ in 0..self.config.bounds.redelivery_scan {
+            for looked in 0.. {
                 let place = &subscriber.place;
+                if subscriber.next >= deliveries.len() {
+                    break;
+                }
                 if subscriber.pending.len() + place.stopped.len() >= window {
+                    turn.hit(Bound::Unacknowledged);
+                    break;
+                }
+                if looked >= self.config.bounds.redelivery_scan {
+                    turn.hit(Bound::RedeliveryScan);
                     break;
                 }
                 let Some(record) = deliveries.record(subscriber.next) else { break };

@@ -2,7 +2,7 @@
 
 use super::message::{MessageId, Order, Relayed};
 use super::seen::Seen;
-use crate::kernel::{Bounds, LogId, LoggedLog, ProcessId, Stored, Turn, Undecodable};
+use crate::kernel::{Bound, Bounds, LogId, LoggedLog, ProcessId, Stored, Turn, Undecodable};
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -73,6 +73,11 @@ impl RelayedLog {
         &self.held
     }
 
+    /// How many messages are in the log, and their bytes.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.ids.len(), self.log.bytes())
+    }
+
     pub(super) fn is_held(&self, id: MessageId) -> bool {
         self.held[id.origin.index()].contains(id.seq)
     }
@@ -127,12 +132,16 @@ impl RelayedLog {
             let id = self.ids[(before - first) as usize];
             // Of what is kept, so many are delivered.
             let done = (len - before) as usize + moved.len() - self.waiting.len();
-            let exceeds = done > bounds.relayed_entries || (size > bounds.relayed_bytes && done > 0);
+            let many = done > bounds.relayed_entries;
+            let exceeds = many || (size > bounds.relayed_bytes && done > 0);
             match self.waiting.contains_key(&id) {
                 false if exceeds || held_by_all(id) => {
                     self.places.remove(&id);
                     self.gone[id.origin.index()].insert(id.seq);
                     size -= entry.len();
+                    if exceeds && !held_by_all(id) {
+                        turn.hit(if many { Bound::RelayedEntries } else { Bound::RelayedBytes });
+                    }
                 }
                 true if exceeds => moved.push((id, entry)),
                 false | true => break,

@@ -15,7 +15,7 @@
 //! of the last finished checkpoint, and the log from there on is executed again.
 
 use super::catch_up::Load;
-use crate::kernel::{Config, Row, RowKey};
+use crate::kernel::{Config, Hits, Memory, Row, RowKey};
 use bytes::Bytes;
 use std::fmt::Debug;
 
@@ -83,6 +83,16 @@ pub trait StateMachine: Sized {
     /// Takes what the process is told at boot: bounds, and the bug put in on purpose, if it is one of
     /// the state machine's. Called once, right after it was loaded.
     fn configure(&mut self, _config: &Config) {}
+
+    /// What it holds in memory, and the most that it may; the state itself is not bounded here.
+    fn memory(&self) -> Vec<Memory> {
+        Vec::new()
+    }
+
+    /// Which bounds commands and housekeeping have hit since this was last asked.
+    fn take_hits(&mut self) -> Hits {
+        Hits::default()
+    }
 }
 
 /// A piece of a checkpoint.

@@ -23,8 +23,8 @@ use super::redelivery::Redelivery;
 use super::topic::{PublishError, Published, TopicIndication, TopicRequest};
 use super::uniform_reliable::UniformReliable;
 use crate::kernel::{
-    Config, Held, Incarnation, Opened, Parked, ProcessId, ProcessSet, Protocol, Stored, Ticks, Turn,
-    Undecodable, Upon,
+    Account, Bound, Bounds, Config, Held, Incarnation, Memory, Opened, Parked, ProcessId, ProcessSet,
+    Protocol, SLOT, Stored, Ticks, Turn, Undecodable, Upon,
 };
 use crate::links::{Delivered, LinkMessage, Mark, Refused};
 use bytes::Bytes;
@@ -95,6 +95,19 @@ impl Topics {
     pub fn set_voters(&mut self, voters: ProcessSet) {
         self.best_effort.set_voters(voters);
         self.broadcast.set_voters(voters);
+    }
+
+    /// Publications: `requests` are parked, and `undelivered` are stored and not answered. The rest is
+    /// that of the modules below.
+    pub fn memory(&self) -> Vec<Memory> {
+        let Bounds { requests, message_bytes, undelivered, .. } = self.config.bounds;
+        let most = requests * (SLOT + Bounds::MESSAGE_HEADER + message_bytes) + undelivered as usize * SLOT;
+        let parked = self.parked.iter().map(|p| p.topic.name.len() + p.payload.len());
+        let held = (parked.len() + self.waiting.len(), parked.sum());
+        let own = Memory::new(Account::Publications, held, most);
+        let [outbox, links] = self.best_effort.memory();
+        [own, outbox, links, self.broadcast.memory(), self.deliveries.memory(), self.redelivery.memory()]
+            .into()
     }
 
     /// The delivery log, for monitors.
@@ -176,7 +189,7 @@ impl Topics {
             // Before the confirmations: who is told that a message is published finds it in the log.
             self.up.insert(0, TopicIndication::Delivered { first, records, kept });
         }
-        let redelivered = self.redelivery.settle(&self.deliveries);
+        let redelivered = self.redelivery.settle(&self.deliveries, turn);
         let redelivered = redelivered
             .into_iter()
             .map(|(subscriber, outcome)| TopicIndication::Redelivered { subscriber, outcome });
@@ -194,8 +207,10 @@ impl Topics {
         if !(1..=MAX_NAME).contains(&publish.topic.name.len()) {
             self.refuse(request, PublishError::Name);
         } else if publish.payload.len() > bounds.message_bytes {
+            turn.hit(Bound::MessageBytes);
             self.refuse(request, PublishError::TooLarge { limit: bounds.message_bytes });
         } else if self.deliveries.is_full_for(&publish.topic) {
+            turn.hit(Bound::Topics);
             self.refuse(request, PublishError::TooManyTopics { limit: bounds.topics });
         } else if !self.broadcast.counts() {
             self.refuse(request, PublishError::NotAVoter);
@@ -204,6 +219,7 @@ impl Topics {
         } else if causal::admits(&publish.context, self.deliveries.delivered()) {
             self.store(publish, patience, turn);
         } else if self.parked.park(publish, patience).is_err() {
+            turn.hit(Bound::Parked);
             self.refuse(request, PublishError::TooMany);
         }
     }
@@ -239,6 +255,9 @@ impl Topics {
     fn store(&mut self, publish: Publish, patience: Ticks, turn: &mut Turn) {
         let Publish { request, topic, context, payload } = publish;
         let Some(id) = self.broadcast.next(&self.deliveries) else {
+            if self.broadcast.counts() {
+                turn.hit(Bound::Undelivered);
+            }
             return self.refuse(request, PublishError::TooMany);
         };
         let order = match topic.guarantee {

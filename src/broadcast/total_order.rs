@@ -11,7 +11,7 @@
 //! **Durable first**: nothing; a command that is lost before it is proposed was never acknowledged.
 //! **On recovery** the commands of an earlier life are nobody's.
 
-use crate::kernel::{Ballot, Component, Config, Incarnation, Message, ProcessId, Slot, Ticks, Turn};
+use crate::kernel::{Ballot, Bound, Component, Config, Incarnation, Message, ProcessId, Slot, Ticks, Turn};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -152,10 +152,17 @@ impl TotalOrder {
     }
 
     /// Broadcasts a command; false when too many wait already.
-    pub fn broadcast(&mut self, request: u64, command: Bytes, patience: Ticks) -> bool {
+    pub fn broadcast(&mut self, request: u64, command: Bytes, patience: Ticks, turn: &mut Turn) -> bool {
         let low = self.pending.keys().next().copied().unwrap_or(self.next);
         let bound = self.config.bounds.requests;
-        if self.pending.len() >= bound || self.next - low >= 8 * bound as u64 {
+        let hit = if self.pending.len() >= bound {
+            Some(Bound::Commands)
+        } else {
+            // The filter of every process has a place for each number above the lowest.
+            (self.next - low >= 8 * bound as u64).then_some(Bound::CommandSpan)
+        };
+        if let Some(hit) = hit {
+            turn.hit(hit);
             return false;
         }
         let seq = self.next;
@@ -202,6 +209,11 @@ impl TotalOrder {
             }
             let full = leads && self.queue_bytes + bytes >= bounds.queue_bytes;
             if full || bytes >= bounds.frame_bytes || entries.len() >= bounds.frame_entries {
+                turn.hit(match (full, bytes >= bounds.frame_bytes) {
+                    (true, _) => Bound::QueueBytes,
+                    (false, true) => Bound::FrameBytes,
+                    (false, false) => Bound::FrameEntries,
+                });
                 break;
             }
             bytes += pending.entry.len();
@@ -211,7 +223,7 @@ impl TotalOrder {
         }
         if entries.is_empty() {
         } else if leads {
-            self.enqueue(entries);
+            self.enqueue(entries, turn);
         } else {
             turn.send(ballot.process, &TotalOrderMessage::Forward { entries });
         }
@@ -264,12 +276,13 @@ impl TotalOrder {
     }
 
     /// Commands to be proposed here. What finds no room is dropped: its origin sends it again.
-    pub fn enqueue(&mut self, entries: Vec<(Ticks, Bytes)>) {
+    pub fn enqueue(&mut self, entries: Vec<(Ticks, Bytes)>, turn: &mut Turn) {
         let room = self.config.bounds.requests * self.config.processes;
         for (patience, entry) in entries {
             let size = self.queue_bytes + entry.len();
-            let full = self.queue.len() >= room || size > self.config.bounds.queue_bytes;
-            if full && !self.queue.is_empty() {
+            let many = self.queue.len() >= room;
+            if (many || size > self.config.bounds.queue_bytes) && !self.queue.is_empty() {
+                turn.hit(if many { Bound::QueuedCommands } else { Bound::QueueBytes });
                 break;
             }
             self.queue_bytes = size;

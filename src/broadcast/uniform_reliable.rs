@@ -39,7 +39,10 @@ use super::fifo;
 use super::message::{BroadcastMessage, MessageId, Order, Relayed};
 use super::relayed::RelayedLog;
 use super::seen::Seen;
-use crate::kernel::{Config, Mutant, ProcessId, ProcessSet, Stored, Ticks, Turn, Undecodable};
+use crate::kernel::{
+    Account, Bound, Bounds, Config, Memory, Mutant, ProcessId, ProcessSet, SLOT, Stored, Ticks, Turn,
+    Undecodable,
+};
 use bytes::Bytes;
 
 /// What a peer last said of itself, and what it was offered.
@@ -128,6 +131,16 @@ impl UniformReliable {
         }
     }
 
+    /// Messages that are relayed: of each process those within `undelivered` numbers, and `relayed_entries`
+    /// of `relayed_bytes` that are delivered.
+    pub fn memory(&self) -> Memory {
+        let Bounds { undelivered, relayed_entries, relayed_bytes, message_bytes, .. } = self.config.bounds;
+        let waiting = self.config.processes * undelivered as usize;
+        let one = SLOT + Bounds::MESSAGE_HEADER;
+        let most = (relayed_entries + waiting) * one + relayed_bytes + (waiting + 1) * message_bytes;
+        Memory::new(Account::Relayed, self.relayed.size(), most)
+    }
+
     /// Whether what this process holds counts.
     pub fn counts(&self) -> bool {
         self.voters.contains(self.config.me)
@@ -169,8 +182,9 @@ impl UniformReliable {
         match message {
             BroadcastMessage::Relay { messages } => {
                 for message in messages {
-                    if self.has_room_for(message.id, deliveries) {
-                        self.hold(&message, turn);
+                    match self.has_room_for(message.id, deliveries) {
+                        Ok(()) => self.hold(&message, turn),
+                        Err(hit) => hit.into_iter().for_each(|hit| turn.hit(hit)),
                     }
                 }
             }
@@ -263,9 +277,14 @@ impl UniformReliable {
         holders >= self.config.majority() || self.config.mutants.on(Mutant::DeliveredWithoutMajority)
     }
 
-    fn has_room_for(&self, id: MessageId, deliveries: &Deliveries) -> bool {
-        let Some(delivered) = deliveries.delivered().get(id.origin.index()) else { return false };
-        !self.relayed.is_held(id) && id.seq - delivered.low() < self.config.bounds.undelivered
+    /// Whether a message is to be held: if not, the bound that forbids it, where one does.
+    fn has_room_for(&self, id: MessageId, deliveries: &Deliveries) -> Result<(), Option<Bound>> {
+        let delivered = deliveries.delivered().get(id.origin.index()).ok_or(None)?;
+        if self.relayed.is_held(id) {
+            return Err(None);
+        }
+        let ahead = id.seq - delivered.low();
+        if ahead < self.config.bounds.undelivered { Ok(()) } else { Err(Some(Bound::UndeliveredOfOthers)) }
     }
 
     /// Holds a message, durably before this turn says anything of it.
@@ -335,6 +354,8 @@ impl UniformReliable {
                     continue;
                 }
                 if messages.len() >= bounds.frame_entries || size >= bounds.frame_bytes {
+                    let full = messages.len() >= bounds.frame_entries;
+                    turn.hit(if full { Bound::FrameEntries } else { Bound::FrameBytes });
                     rest = Some(id);
                     break 'origins;
                 }

@@ -4,7 +4,7 @@ use super::acceptor::Acceptor;
 use super::candidate::Promise;
 use super::messages::{Accept, Paxos};
 use super::reads::{Asked, Reads};
-use crate::kernel::{Ballot, Config, Mutant, ProcessId, ProcessSet, Ticks, Turn};
+use crate::kernel::{Ballot, Bound, Config, Mutant, ProcessId, ProcessSet, Ticks, Turn};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -140,6 +140,7 @@ impl Leader {
         }
         let limit = self.config.bounds.sync_bytes + self.config.bounds.undecided_bytes;
         if !super::sequence::fits(log, from, limit) {
+            turn.hit(Bound::SyncBytes);
             turn.send(to, &Paxos::Behind { n: self.n, decided: acceptor.decided() });
             follower.progress = now;
             return;
@@ -190,6 +191,10 @@ impl Leader {
             }
             let entries = log.read(from, bounds.frame_entries, bounds.frame_bytes);
             let end = from + entries.len() as u64;
+            if end < log.len() {
+                let full = entries.len() >= bounds.frame_entries;
+                turn.hit(if full { Bound::FrameEntries } else { Bound::FrameBytes });
+            }
             let accept = Accept { n: self.n, from, entries, decided: acceptor.decided() };
             let mut to = Vec::new();
             for (p, f) in self.followers.iter_mut().filter(|(_, f)| open(f) && f.next == from) {
@@ -197,6 +202,10 @@ impl Leader {
                 to.push(*p);
             }
             turn.send_early(to, &accept);
+        }
+        if let Some(f) = self.followers.values().find(|f| f.synced && f.next < log.len()) {
+            let many = f.next >= f.matched + bounds.window;
+            turn.hit(if many { Bound::Window } else { Bound::WindowBytes });
         }
     }
 

@@ -21,7 +21,8 @@ use super::leader::Leader;
 use super::messages::{Accept, Paxos};
 use super::reads::Asked;
 use crate::kernel::{
-    Ballot, Config, Incarnation, LoggedLog, Mutant, ProcessId, ProcessSet, Stored, Ticks, Turn, Undecodable,
+    Ballot, Bound, Config, Incarnation, LoggedLog, Mutant, ProcessId, ProcessSet, Stored, Ticks, Turn,
+    Undecodable,
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -174,15 +175,18 @@ impl SequencePaxos {
 
     /// Whether a proposal would be taken now.
     pub fn accepts_proposals(&self) -> bool {
-        match &self.role {
-            Role::Leader(leader) => {
-                let bounds = &self.config.bounds;
-                leader.accepts_proposals()
-                    && leader.undecided_bytes(&self.acceptor) < bounds.undecided_bytes
-                    && self.acceptor.undurable_bytes() < bounds.window_bytes
-            }
-            Role::Candidate(_) | Role::Follower => false,
+        let open = |leader: &Leader| leader.accepts_proposals();
+        matches!(&self.role, Role::Leader(leader) if open(leader)) && self.is_full().is_none()
+    }
+
+    /// The bound that keeps a leader from proposing more, if one does.
+    pub fn is_full(&self) -> Option<Bound> {
+        let Role::Leader(leader) = &self.role else { return None };
+        let bounds = &self.config.bounds;
+        if leader.undecided_bytes(&self.acceptor) >= bounds.undecided_bytes {
+            return Some(Bound::UndecidedBytes);
         }
+        (self.acceptor.undurable_bytes() >= bounds.window_bytes).then_some(Bound::UndurableBytes)
     }
 
     /// What happened since the last call.
@@ -456,6 +460,7 @@ impl SequencePaxos {
             (false, _) => len,
         };
         if more && !fits(log, start, self.config.bounds.sync_bytes + self.config.bounds.undecided_bytes) {
+            turn.hit(Bound::SyncBytes);
             turn.send(from, &Paxos::Behind { n, decided });
             return;
         }

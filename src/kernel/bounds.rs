@@ -27,6 +27,9 @@ pub struct Bounds {
     pub peer_frames: usize,
     /// Bytes of them; a single larger frame passes alone.
     pub peer_bytes: usize,
+    /// Bytes that wait for the disk: stores, and the frames that wait for them. Past it frames of
+    /// others are not taken, nor requests, and frames to others are dropped.
+    pub journal_bytes: usize,
     /// Entries that a leader sends a follower ahead of its acknowledgement.
     pub window: u64,
     /// Bytes of them. So far, too, a leader proposes ahead of its own disk.
@@ -155,6 +158,7 @@ impl Bounds {
         frame_bytes: 1 << 20,
         peer_frames: 4096,
         peer_bytes: 32 << 20,
+        journal_bytes: 64 << 20,
         window: 8192,
         window_bytes: 16 << 20,
         sync_bytes: 8 << 20,
@@ -186,6 +190,9 @@ impl Bounds {
         shared: SharedBounds::DEFAULT,
     };
 
+    /// What lies around a message in a frame: its topic, most of all.
+    pub const MESSAGE_HEADER: usize = 128;
+
     /// What bounds demand of one another.
     ///
     /// # Errors
@@ -196,6 +203,7 @@ impl Bounds {
             self.requests > 0 && self.queue_bytes > 0, "a process takes one request at least";
             self.frame_entries > 0 && self.frame_bytes > 0, "a frame holds one entry at least";
             self.peer_frames > 0, "one frame at least may wait for a peer";
+            self.frame_bytes <= self.journal_bytes, "what one frame says may wait for the disk";
             self.window > 0 && self.window_bytes > 0, "a follower is sent one entry at least";
             self.frame_bytes <= self.undecided_bytes, "a frame is not larger than what may be undecided";
             2 * (self.undecided_bytes + self.sync_bytes) <= MAX_BODY,
@@ -204,7 +212,7 @@ impl Bounds {
             self.checkpoint_step > 0 && self.checkpoint_span > 0, "a piece of a checkpoint gets on";
             self.scrub_versions > 0 && self.sweep_rows > 0, "housekeeping gets on";
             self.link_window > 0 && self.outbox_entries > 0, "a link carries one message at least";
-            self.message_bytes <= self.frame_bytes, "a frame holds a message";
+            self.message_bytes + Self::MESSAGE_HEADER <= self.frame_bytes, "a frame holds a message";
             2 * self.message_bytes <= self.delivery_bytes, "deliveries have room for a message and its header";
             self.undelivered > 0 && self.undelivered as usize <= self.relayed_entries,
                 "a process has room for the messages that wait beside those that it keeps";

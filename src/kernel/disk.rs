@@ -123,6 +123,21 @@ impl Batch {
         &self.stores
     }
 
+    /// The bytes that it takes in memory, and how many things they are.
+    pub(super) fn size(&self) -> (usize, usize) {
+        let of = |store: &Store| match store {
+            Store::Put { value, .. } | Store::PutRow { value, .. } => (1, value.len()),
+            Store::Append { entries, .. } => (1 + entries.len(), entries.iter().map(Bytes::len).sum()),
+            Store::Remove { .. }
+            | Store::TruncateSuffix { .. }
+            | Store::TruncatePrefix { .. }
+            | Store::Reset { .. }
+            | Store::DeleteRow { .. }
+            | Store::DropOtherGenerations { .. } => (1, 0),
+        };
+        self.stores.iter().map(of).fold((0, 0), |(n, bytes), (m, more)| (n + m, bytes + more))
+    }
+
     /// Whether the batch carries a vote (an incarnation, a promise, a new accepted ballot): its
     /// commit returns only when the witness holds it too.
     pub fn is_vote(&self) -> bool {

@@ -4,8 +4,12 @@
 //! before it, are durable: also when it stores nothing, since it may speak of their state. One
 //! commit is under way at a time, and everything that closes meanwhile forms the next one.
 
+use super::config::Config;
 use super::disk::{Batch, Disk, DiskError};
+use super::hits::{Bound, Hits};
+use super::memory::{Account, Memory, SLOT};
 use super::mutant::{Mutant, Mutants};
+use super::process::ProcessId;
 use super::turn::{Outgoing, Turn};
 use std::collections::VecDeque;
 use std::fmt;
@@ -48,12 +52,19 @@ impl<T> Exposed<T> {
 #[derive(Debug)]
 pub struct Held<U> {
     indications: Vec<U>,
+    refusals: Vec<U>,
 }
 
 impl<U> Held<U> {
     /// Exposes an indication once everything stored up to the end of this turn is durable.
     pub fn expose(&mut self, indication: U) {
         self.indications.push(indication);
+    }
+
+    /// Exposes at once that something was not taken. It tells nothing of the state, and so it depends on
+    /// no store; and where the disk stands still, refusals would be what fills the memory.
+    pub fn refuse(&mut self, refusal: U) {
+        self.refusals.push(refusal);
     }
 }
 
@@ -122,6 +133,13 @@ struct Waiting<U> {
     indications: Vec<U>,
 }
 
+impl<U> Waiting<U> {
+    fn size(&self) -> usize {
+        let bytes: usize = self.frames.iter().map(|out| out.frame.bytes().len()).sum();
+        bytes + (self.frames.len() + self.indications.len()) * SLOT
+    }
+}
+
 /// The journal of one process. It is cloned by the explorer of all executions alone, which goes on
 /// from one state in several ways.
 ///
@@ -138,11 +156,22 @@ pub struct Journal<U> {
     durable: u64,
     pending: Batch,
     waiting: VecDeque<Waiting<U>>,
+    /// The size of what is pending, and of what waits.
+    held: (usize, usize),
+    /// Whose it is, and the bytes that may wait.
+    owner: Option<(ProcessId, usize)>,
+    hits: Hits,
     mutants: Mutants,
 }
 
 impl<U> Journal<U> {
     /// The journal of a process that has just booted.
+    pub fn start(config: &Config) -> Self {
+        let owner = Some((config.me, config.bounds.journal_bytes));
+        Self { owner, ..Self::new(config.mutants) }
+    }
+
+    /// One without bounds, for worlds that have their own.
     pub fn new(mutants: Mutants) -> Self {
         Self {
             turn: 0,
@@ -151,6 +180,9 @@ impl<U> Journal<U> {
             durable: 0,
             pending: Batch::default(),
             waiting: VecDeque::new(),
+            held: (0, 0),
+            owner: None,
+            hits: Hits::default(),
             mutants,
         }
     }
@@ -159,24 +191,31 @@ impl<U> Journal<U> {
     /// the two kinds that need not wait, and, when nothing at all is waiting to become durable,
     /// what the turn exposed.
     pub fn turn<R>(&mut self, react: impl FnOnce(&mut Turn, &mut Held<U>) -> R) -> (R, Release<U>) {
-        let mut turn = Turn::open();
-        let mut held = Held { indications: Vec::new() };
+        let full = self.is_full();
+        let mut turn = Turn::open(full);
+        let mut held = Held { indications: Vec::new(), refusals: Vec::new() };
         let result = react(&mut turn, &mut held);
         self.turn += 1;
+        self.hits += turn.hits;
         if !turn.batch.is_empty() {
             self.stored = self.turn;
+            let (count, bytes) = turn.batch.size();
+            self.held.0 += count * SLOT + bytes;
             self.pending.extend(turn.batch);
         }
         let mut release = Release::default();
-        release.add(turn.early, Vec::new());
+        release.add(turn.early, held.refusals);
         if self.stored <= self.durable || self.mutants.on(Mutant::ExposeBeforeSync) {
             release.add(turn.frames, held.indications);
         } else if !(turn.frames.is_empty() && held.indications.is_empty()) {
-            self.waiting.push_back(Waiting {
-                needs: self.stored,
-                frames: turn.frames,
-                indications: held.indications,
-            });
+            if let Some((me, _)) = self.owner.filter(|_| full) {
+                // Links lose frames; but what a process says to itself nobody says again.
+                self.hits.hit(Bound::Journal);
+                turn.frames.retain(|out| out.to == me);
+            }
+            let waiting = Waiting { needs: self.stored, frames: turn.frames, indications: held.indications };
+            self.held.1 += waiting.size();
+            self.waiting.push_back(waiting);
         }
         (result, release)
     }
@@ -187,6 +226,7 @@ impl<U> Journal<U> {
             return None;
         }
         self.in_flight = self.stored;
+        self.held.0 = 0;
         Some(Commit { batch: std::mem::take(&mut self.pending), upto: self.stored })
     }
 
@@ -200,6 +240,7 @@ impl<U> Journal<U> {
         let mut release = Release::default();
         while self.waiting.front().is_some_and(|w| w.needs <= self.durable) {
             let Some(ready) = self.waiting.pop_front() else { break };
+            self.held.1 -= ready.size();
             release.add(ready.frames, ready.indications);
         }
         release
@@ -214,6 +255,27 @@ impl<U> Journal<U> {
     pub fn waiting(&self) -> (impl Iterator<Item = &Outgoing>, usize) {
         let frames = self.waiting.iter().flat_map(|w| &w.frames);
         (frames, self.waiting.iter().map(|w| w.indications.len()).sum())
+    }
+
+    /// Whether so much waits for the disk that nothing more is to be taken.
+    fn is_full(&self) -> bool {
+        let full = |(_, most)| self.held.0 + self.held.1 >= most;
+        self.owner.is_some_and(full)
+    }
+
+    /// What waits for the disk. One turn goes beyond the bound, by what it stores and says of the frames
+    /// and requests of an inbox (`turn`).
+    pub fn memory(&self, turn: usize) -> [Memory; 2] {
+        let most = self.owner.map_or(usize::MAX, |(_, most)| most + turn);
+        [
+            Memory { of: Account::Stores, bytes: self.held.0, most },
+            Memory { of: Account::Exposures, bytes: self.held.1, most },
+        ]
+    }
+
+    /// Which bounds were hit since the boot.
+    pub fn hits(&self) -> &Hits {
+        &self.hits
     }
 
     /// Whether everything that was stored is durable.

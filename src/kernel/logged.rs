@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn the_size_of_any_part_is_that_of_its_entries() {
         let mut rng = fastrand::Rng::with_seed(7);
-        let mut turn = Turn::open();
+        let mut turn = Turn::open(false);
         let mut log = LoggedLog::recover(LogId::REPLICATED, &Stored::default());
         for _ in 0..2000 {
             let (first, len) = (log.first(), log.len());

@@ -34,6 +34,11 @@ impl<E> Parked<E> {
         Ok(())
     }
 
+    /// What is parked.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &E> {
+        self.events.iter().map(|(event, _)| event)
+    }
+
     /// The first event for which the condition holds now leaves, with the patience that is left.
     pub fn release(&mut self, holds: impl Fn(&E) -> bool) -> Option<(E, Ticks)> {
         let at = self.events.iter().position(|(event, _)| holds(event))?;

@@ -2,6 +2,7 @@
 
 use super::disk::{Batch, RowKey, Store, Var};
 use super::frame::{Frame, Message};
+use super::hits::{Bound, Hits};
 use super::process::ProcessId;
 use bytes::Bytes;
 
@@ -26,11 +27,29 @@ pub struct Turn {
     pub(super) batch: Batch,
     pub(super) frames: Vec<Outgoing>,
     pub(super) early: Vec<Outgoing>,
+    pub(super) hits: Hits,
+    pub(super) full: bool,
 }
 
 impl Turn {
-    pub(super) fn open() -> Self {
-        Self::default()
+    pub(super) fn open(full: bool) -> Self {
+        Self { full, ..Self::default() }
+    }
+
+    /// Whether so much waits for the disk that nothing more is to be taken: what comes from others is as
+    /// good as lost, and a request is refused.
+    pub fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// Says that a bound was hit.
+    pub fn hit(&mut self, bound: Bound) {
+        self.hits.hit(bound);
+    }
+
+    /// Says which bounds were hit where no turn was at hand.
+    pub fn collect(&mut self, hits: Hits) {
+        self.hits += hits;
     }
 
     /// Sends a message, once everything stored up to the end of this turn is durable.

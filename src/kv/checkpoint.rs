@@ -10,7 +10,7 @@ use super::meta::Fixed;
 use super::revision::Revision;
 use super::row::Writer;
 use super::scrub::Cleaning;
-use crate::kernel::{Row, RowKey};
+use crate::kernel::{Bound, Row, RowKey};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -188,6 +188,7 @@ impl Machine {
             *span += 1;
             left = left.saturating_sub(LOOK);
             if *span >= self.bounds.checkpoint_span {
+                self.hits.hit(Bound::CheckpointSpan);
                 flush(row);
                 *span = 0;
             }

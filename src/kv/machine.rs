@@ -8,7 +8,7 @@ use super::session::{Admission, Sessions};
 use super::txn::Execution;
 use super::view::{Size, View};
 use super::{Command, Error, Op, Reply, Response};
-use crate::kernel::{Bounds, RowKey};
+use crate::kernel::{Bounds, Hits, RowKey};
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
 use crate::proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, CompactionRequest, CompactionResponse,
@@ -29,6 +29,7 @@ pub struct Machine {
     /// Someone reads the rows of a checkpoint one after the other.
     pub(super) held: bool,
     pub(super) bounds: Bounds,
+    pub(super) hits: Hits,
 }
 
 impl Default for Machine {
@@ -49,6 +50,7 @@ impl Machine {
             leftover: Vec::new(),
             held: false,
             bounds: Bounds::default(),
+            hits: Hits::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Command, Error, Loader, Machine, Piece, Reply, View, meta};
 use crate::broadcast::{Load, Piece as Rows, StateMachine};
-use crate::kernel::{Config, RowKey};
+use crate::kernel::{Bound, Config, Hits, Memory, RowKey};
 use bytes::Bytes;
 
 impl StateMachine for Machine {
@@ -68,12 +68,24 @@ impl StateMachine for Machine {
     }
 
     fn maintain(&mut self) {
-        self.scrub(self.bounds.scrub_versions);
+        if self.scrub(self.bounds.scrub_versions) {
+            self.hits.hit(Bound::ScrubVersions);
+        }
     }
 
     fn configure(&mut self, config: &Config) {
         self.bounds = config.bounds;
         self.sessions.configure(config);
+    }
+
+    fn memory(&self) -> Vec<Memory> {
+        vec![self.sessions.memory()]
+    }
+
+    fn take_hits(&mut self) -> Hits {
+        let mut hits = std::mem::take(&mut self.hits);
+        hits += std::mem::take(&mut self.sessions.hits);
+        hits
     }
 }
 

@@ -9,7 +9,7 @@
 //! those that were used least recently, by the order of the log, are evicted.
 
 use super::{Error, Op, Reply, SessionCall, reply};
-use crate::kernel::{Config, Mutant, Mutants, SharedBounds};
+use crate::kernel::{Account, Bound, Config, Hits, Memory, Mutant, Mutants, SLOT, SharedBounds};
 use crate::proto::etcdserverpb::TxnRequest;
 use crate::proto::etcdserverpb::request_op::Request;
 use bytes::Bytes;
@@ -24,6 +24,7 @@ pub(super) struct Sessions {
     by_use: BTreeMap<u64, u64>,
     bytes: usize,
     bounds: SharedBounds,
+    pub(super) hits: Hits,
     /// Bugs put in on purpose.
     mutants: Mutants,
 }
@@ -52,6 +53,15 @@ impl Sessions {
     pub(super) fn configure(&mut self, config: &Config) {
         self.bounds = config.bounds.shared;
         self.mutants = config.mutants;
+    }
+
+    /// Sessions and the replies that they remember: `sessions`, each with `session_calls` replies, of
+    /// `reply_bytes` all together.
+    pub(super) fn memory(&self) -> Memory {
+        let SharedBounds { sessions, session_calls, reply_bytes, .. } = self.bounds;
+        let replies: usize = self.table.values().map(|s| s.replies.len()).sum();
+        let most = sessions * (1 + session_calls as usize) * SLOT + reply_bytes;
+        Memory::new(Account::Sessions, (self.table.len() + replies, self.bytes), most)
     }
 
     /// Opens a session with the log's length as its id, which is unique and never 0.
@@ -102,6 +112,7 @@ impl Sessions {
             return Admission::Answer(Err(Error::SessionExpired));
         }
         if call.seq - session.low >= self.bounds.session_calls {
+            self.hits.hit(Bound::SessionCalls);
             return Admission::Answer(Err(Error::SessionWindow));
         }
         match session.replies.get(&call.seq) {
@@ -118,6 +129,7 @@ impl Sessions {
         let Some(session) = self.table.get_mut(&call.id) else { return };
         let mut kept = if reads_the_past(op) { Bytes::new() } else { reply::encode(reply) };
         if kept.len() > self.bounds.longest_reply() {
+            self.hits.hit(Bound::LongestReply);
             kept = Bytes::new();
         }
         self.bytes += kept.len();
@@ -130,6 +142,8 @@ impl Sessions {
     fn evict(&mut self) {
         while self.table.len() > self.bounds.sessions || self.bytes > self.bounds.reply_bytes {
             let Some((_, id)) = self.by_use.first_key_value() else { return };
+            let many = self.table.len() > self.bounds.sessions;
+            self.hits.hit(if many { Bound::Sessions } else { Bound::ReplyBytes });
             self.close(*id);
         }
     }

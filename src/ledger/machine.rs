@@ -1,10 +1,11 @@
 //! The state machine: commands in log order, one at a time.
 
 use super::checkpoint::{Garbage, Progress, Saved};
+use super::hits::Before;
 use super::record::Key;
 use super::view::View;
 use super::{Command, Reply, Response};
-use crate::kernel::{RowKey, SharedBounds};
+use crate::kernel::{Hits, RowKey, SharedBounds};
 use std::collections::{BTreeMap, VecDeque};
 
 /// The ledger of one replica. Equal logs give equal states and equal replies on every replica.
@@ -29,6 +30,7 @@ pub struct Ledger {
     /// Someone reads the rows of a checkpoint one after the other.
     pub(super) held: bool,
     pub(super) shared: SharedBounds,
+    pub(super) hits: Hits,
 }
 
 impl Ledger {
@@ -40,6 +42,13 @@ impl Ledger {
     /// Executes the command at `index` of the log; commands come in log order. Every command has a
     /// reply, the same one on every replica.
     pub fn execute(&mut self, index: u64, command: Command) -> Reply {
+        let (before, opens) = (Before::new(&self.now, &command), command == Command::OpenPublisher);
+        let reply = self.carry_out(index, command);
+        before.count(&self.now, &reply, opens, &self.shared, &mut self.hits);
+        reply
+    }
+
+    fn carry_out(&mut self, index: u64, command: Command) -> Reply {
         assert!(index >= self.now.end, "entry {index} of the log is applied already");
         self.now.end = index + 1;
         let View { instances, transactions, publications, subscribers, bounds, mutants, .. } = &mut self.now;

@@ -22,6 +22,7 @@
 
 mod checkpoint;
 mod command;
+mod hits;
 mod loader;
 mod machine;
 mod meta;

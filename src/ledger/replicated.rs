@@ -2,7 +2,7 @@
 
 use super::{Command, Error, Ledger, Loader, Reply, View, meta::Meta};
 use crate::broadcast::{Load, Piece, StateMachine};
-use crate::kernel::{Config, RowKey};
+use crate::kernel::{Config, Hits, Memory, RowKey};
 use bytes::Bytes;
 
 impl StateMachine for Ledger {
@@ -65,6 +65,14 @@ impl StateMachine for Ledger {
     fn configure(&mut self, config: &Config) {
         self.now.mutants = config.mutants;
         self.shared = config.bounds.shared;
+    }
+
+    fn memory(&self) -> Vec<Memory> {
+        vec![self.now.memory(&self.shared)]
+    }
+
+    fn take_hits(&mut self) -> Hits {
+        std::mem::take(&mut self.hits)
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::atomic_commit::{Outcome, Status, Transactions};
 use crate::broadcast::{FellOff, Publication, PublicationError, Publications, Subscribers};
 use crate::consensus::Instances;
-use crate::kernel::{Mutants, ReplicatedBounds};
+use crate::kernel::{Account, MAX_NAME, MAX_TEXT, Memory, Mutants, ReplicatedBounds, SLOT, SharedBounds};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -23,6 +23,31 @@ pub struct View {
 }
 
 impl View {
+    /// Everything in it: decisions, transactions that are under way or finished, what topics retain (the
+    /// last publication in any case), publishers, and subscribers with what they have stopped.
+    pub(super) fn memory(&self, shared: &SharedBounds) -> Memory {
+        let b = self.bounds;
+        let named = SLOT as u64 + MAX_NAME as u64;
+        let transaction = named + b.participants * (named + MAX_TEXT as u64);
+        let topic = named + b.topic_entries * SLOT as u64 + b.topic_bytes + b.publication_bytes;
+        let most = b.instances * named
+            + b.decisions_bytes
+            + (b.transactions + b.finished) * transaction
+            + b.topics * topic
+            + b.publishers * SLOT as u64
+            + shared.subscribers as u64 * (2 * named + shared.unacknowledged * SLOT as u64);
+        let transactions = self.transactions.table();
+        let count = self.instances.len()
+            + transactions.values().map(|t| 1 + t.participants().len()).sum::<usize>()
+            + self.publications.topics().len()
+            + self.publications.retained().len()
+            + self.publications.publishers().len()
+            + self.subscribers.places().values().map(|place| 1 + place.stopped.len()).sum::<usize>();
+        let bytes = self.instances.decisions().values().map(Bytes::len).sum::<usize>()
+            + self.publications.retained().values().map(Bytes::len).sum::<usize>();
+        Memory::new(Account::Ledger, (count, bytes), most as usize)
+    }
+
     /// The decision of an instance, once there is one.
     pub fn decision(&self, instance: &str) -> Option<Bytes> {
         self.instances.decision(instance).cloned()

@@ -70,6 +70,13 @@ impl Fifo {
         self.stubborn.room(to)
     }
 
+    /// How many messages are on their way, or have come before their time, and their bytes.
+    pub fn held(&self) -> (usize, usize) {
+        let parked = self.streams.iter().flat_map(|stream| stream.parked.values());
+        let messages = self.stubborn.unacknowledged().chain(parked);
+        messages.fold((0, 0), |(count, bytes), message| (count + 1, bytes + message.len()))
+    }
+
     /// Sends a message.
     ///
     /// # Errors

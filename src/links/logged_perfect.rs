@@ -37,8 +37,8 @@
 use super::fifo::{Fifo, Heard};
 use super::message::{Channel, LinkMessage};
 use crate::kernel::{
-    Config, Incarnation, LogId, Logged, LoggedLog, Mutant, ProcessId, ProcessSet, Stored, Ticks, Turn,
-    Undecodable,
+    Account, Bound, Bounds, Config, Incarnation, LogId, Logged, LoggedLog, Memory, Mutant, ProcessId,
+    ProcessSet, SLOT, Stored, Ticks, Turn, Undecodable,
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -157,6 +157,18 @@ impl LoggedPerfect {
         self.remembers = voters.contains(self.config.me);
     }
 
+    /// The outbox: `outbox_entries` of `outbox_bytes`, or a single larger message. Links: of each peer
+    /// `link_window` messages on their way, and as many that have arrived before their time.
+    pub fn memory(&self) -> [Memory; 2] {
+        let Bounds { outbox_entries, outbox_bytes, frame_bytes, link_window, .. } = self.config.bounds;
+        let most = outbox_entries * SLOT + outbox_bytes + frame_bytes + Bounds::MESSAGE_HEADER;
+        let outbox = Memory::new(Account::Outbox, (self.len() as usize, self.outbox.bytes()), most);
+        let one = SLOT + frame_bytes + Bounds::MESSAGE_HEADER;
+        let links =
+            Memory::new(Account::Links, self.fifo.held(), 2 * self.config.processes * link_window * one);
+        [outbox, links]
+    }
+
     /// How many messages wait in the outbox.
     pub fn len(&self) -> u64 {
         self.outbox.len() - self.outbox.first()
@@ -181,12 +193,19 @@ impl LoggedPerfect {
             return Err(Refused::TooLarge { limit: bounds.frame_bytes });
         }
         if self.is_full_for(message) {
+            turn.hit(self.hit());
             return Err(Refused::Full { entries: self.len(), waits_for: self.furthest_behind() });
         }
         let mark = Mark { inc: self.inc, index: self.outbox.len() };
         self.outbox.append(vec![headed(&(self.inc, to), message)], turn);
         self.dispatch(turn);
         Ok(mark)
+    }
+
+    /// The bound that a full outbox has come to.
+    fn hit(&self) -> Bound {
+        let many = self.len() >= self.config.bounds.outbox_entries as u64;
+        if many { Bound::OutboxEntries } else { Bound::OutboxBytes }
     }
 
     fn is_full_for(&self, message: &Bytes) -> bool {
@@ -216,6 +235,7 @@ impl LoggedPerfect {
             bytes -= oldest.len();
             first += 1;
         }
+        turn.hit(self.hit());
         self.outbox.trim(first, turn);
     }
 
@@ -289,6 +309,9 @@ impl LoggedPerfect {
                 if receivers.contains(to) && self.fifo.send(to, packed, turn).is_ok() {
                     window.push_back(index);
                 }
+            }
+            if *next < self.outbox.len() {
+                turn.hit(Bound::LinkWindow);
             }
         }
     }

@@ -97,6 +97,11 @@ impl Stubborn {
         self.config.bounds.link_window.saturating_sub(self.windows[to.index()].window.len())
     }
 
+    /// What is on its way, to whomever.
+    pub fn unacknowledged(&self) -> impl Iterator<Item = &Bytes> {
+        self.windows.iter().flat_map(|window| &window.window)
+    }
+
     /// Sends a message.
     ///
     /// # Errors

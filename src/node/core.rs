@@ -57,7 +57,7 @@ pub(super) fn boot<M: Machine>(
     stored: Stored,
     disk: &mut dyn Disk,
 ) -> Result<Booted<M>, super::Error> {
-    let mut journal = Journal::new(config.mutants);
+    let mut journal = Journal::start(&config);
     let (stack, release) = journal.turn(|turn, up| Stack::start(config, stored, turn, up));
     let stack = stack?;
     let mut releases = vec![release];

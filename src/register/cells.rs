@@ -65,6 +65,10 @@ impl Cells {
         self.cells.len()
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.cells.iter().map(|(name, cell)| name.len() + cell.value.len()).sum()
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<&Cell> {
         self.cells.get(name)
     }

@@ -39,7 +39,11 @@ use self::cells::Cells;
 use self::message::OperationId;
 use self::operation::{Operation, Phase, Step};
 use crate::broadcast::BestEffort;
-use crate::kernel::{Config, Incarnation, Mutant, ProcessId, ProcessSet, Stored, Turn, Undecodable};
+use crate::kernel::{
+    Account, Bound, Config, Incarnation, Memory, Mutant, ProcessId, ProcessSet, SLOT, Stored, Turn,
+    Undecodable,
+};
+use bytes::Bytes;
 use std::collections::BTreeMap;
 
 /// The longest name of a register, in bytes.
@@ -88,6 +92,22 @@ impl Registers {
         self.voters = voters;
     }
 
+    /// Cells: `registers`, and for each process the operations that were under way when the last place
+    /// was taken. Operations: `requests`, each with what it writes and what it was told.
+    pub fn memory(&self) -> Memory {
+        let bounds = &self.config.bounds;
+        let one = SLOT + MAX_NAME + bounds.register_bytes;
+        let cells = bounds.registers + self.config.processes * bounds.requests;
+        let most = cells * one + bounds.requests * 2 * one;
+        let held = |o: &Operation| {
+            let value = o.ask.value().map_or(0, Bytes::len);
+            o.name.len() + value + o.highest.as_ref().map_or(0, |cell| cell.value.len())
+        };
+        let operations: usize = self.operations.values().map(held).sum();
+        let count = self.cells.len() + self.operations.len();
+        Memory::new(Account::Registers, (count, self.cells.bytes() + operations), most)
+    }
+
     /// How many registers this process has a replica of.
     pub fn len(&self) -> usize {
         self.cells.len()
@@ -116,9 +136,11 @@ impl Registers {
         }
         let limit = self.config.bounds.register_bytes;
         if ask.value().is_some_and(|value| value.len() > limit) {
+            turn.hit(Bound::RegisterBytes);
             return Err(Failed::TooLarge { limit });
         }
         if self.operations.len() >= self.config.bounds.requests {
+            turn.hit(Bound::RegisterOperations);
             return Err(Failed::TooMany);
         }
         let operation = Operation::new(request, name, ask, patience, self.config.timing.resend);
@@ -142,6 +164,9 @@ impl Registers {
         match message {
             RegisterMessage::Query { id, name, create } => {
                 let refused = create && self.cells.is_full_for(&name);
+                if refused {
+                    turn.hit(Bound::Registers);
+                }
                 let cell = self.cells.get(&name).cloned();
                 turn.send(from, &RegisterMessage::State { id, cell, refused });
                 None

@@ -46,6 +46,8 @@ pub(super) fn draw(rng: &mut Rng) -> Bounds {
         frame_entries: 2, 32;
         frame_bytes: 256, 2048;
         peer_frames: 128, 128;
+        peer_bytes: 32_768, 65_536;
+        journal_bytes: 16_384, 65_536;
         window: 4, 64;
         window_bytes: 256, 2048;
         sync_bytes: 512, 8192;
@@ -70,7 +72,7 @@ fn agreeing(drawn: Bounds) -> Bounds {
     let Bounds { frame_bytes, delivery_bytes, message_bytes, undelivered, .. } = drawn;
     Bounds {
         undecided_bytes: drawn.undecided_bytes.max(frame_bytes),
-        message_bytes: message_bytes.min(frame_bytes).min(delivery_bytes / 2),
+        message_bytes: message_bytes.min(frame_bytes - Bounds::MESSAGE_HEADER).min(delivery_bytes / 2),
         relayed_entries: drawn.relayed_entries.max(undelivered as usize),
         ..drawn
     }

@@ -2,6 +2,8 @@
 //! sums these over its seeds, and fails where a class that its profile has never happened.
 
 use super::Profile;
+use super::elsewhere::{ELSEWHERE, Elsewhere};
+use crate::kernel::{Account, Bound, Hits, Peak, Peaks};
 use std::fmt;
 use std::ops::AddAssign;
 
@@ -24,6 +26,8 @@ pub enum Group {
     Work,
     /// What says how well a run could be judged.
     Judgement,
+    /// Bounds that were hit, and what happened.
+    Bounds,
 }
 
 impl Group {
@@ -35,8 +39,8 @@ impl Group {
             Self::Messages | Self::Links => profile.has_partitions(),
             Self::Consequences => profile != Profile::Calm,
             Self::Work => true,
-            // Nothing to wish for.
-            Self::Judgement => false,
+            // Nothing to wish for; nor is every bound reached yet.
+            Self::Judgement | Self::Bounds => false,
         }
     }
 }
@@ -52,6 +56,7 @@ impl fmt::Display for Group {
             Self::Consequences => "consequences",
             Self::Work => "work",
             Self::Judgement => "judgement",
+            Self::Bounds => "bounds hit",
         })
     }
 }
@@ -73,18 +78,27 @@ macro_rules! coverage {
         #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
         pub struct Coverage {
             $($($(#[doc = $doc])+ pub $name: u64,)+)+
+            /// Bounds that processes hit.
+            pub hits: Hits,
+            /// The most that processes held in memory.
+            pub peaks: Peaks,
         }
 
         impl Coverage {
             /// Every class with its count, group by group.
             pub fn classes(&self) -> impl Iterator<Item = Class> {
-                [$($(Class { group: Group::$group, name: $label, count: self.$name }),+),+].into_iter()
+                let bounds = Bound::ALL.iter().map(|bound| {
+                    Class { group: Group::Bounds, name: bound.describe(), count: self.hits.of(*bound) }
+                });
+                [$($(Class { group: Group::$group, name: $label, count: self.$name }),+),+].into_iter().chain(bounds)
             }
         }
 
         impl AddAssign for Coverage {
             fn add_assign(&mut self, other: Self) {
                 $($(self.$name += other.$name;)+)+
+                self.hits += other.hits;
+                self.peaks += other.peaks;
             }
         }
     };
@@ -262,6 +276,15 @@ impl fmt::Display for Coverage {
             }
             write!(f, "{count:>14}  {name}")?;
             last = Some(group);
+        }
+        write!(f, "\nbounds that tests reach")?;
+        for Elsewhere { bound, test: (file, test) } in ELSEWHERE {
+            write!(f, "\n                {bound} ({file}: {test})")?;
+        }
+        write!(f, "\nmost bytes held, and how much of what may be held")?;
+        for account in Account::ALL {
+            let Peak { bytes, percent } = self.peaks.of(*account);
+            write!(f, "\n{bytes:>14}  {} ({percent} %)", account.describe())?;
         }
         Ok(())
     }

@@ -124,7 +124,9 @@ impl World {
         self.trace.fold(0xdead_0000 + u64::from(p.0));
         let process = &mut self.processes[p.index()];
         process.led = process.alive.as_ref().is_some_and(|a| a.stack.status().role == Role::Leader);
-        process.alive = None;
+        if let Some(alive) = process.alive.take() {
+            self.coverage.hits += *alive.journal.hits();
+        }
         process.disk.crash();
         self.monitors.crashed(p);
         self.coverage.blackouts += u64::from(self.processes.iter().all(|q| q.alive.is_none()));

@@ -27,6 +27,7 @@ mod configuration;
 mod coverage;
 mod disk;
 mod draw;
+mod elsewhere;
 mod ending;
 mod execution;
 mod facts;

@@ -5,7 +5,7 @@
 //! production, each pair has a bounded window, and messages that say so have one slot per kind, where
 //! the newest replaces the one that waits.
 
-use crate::kernel::{Component, Frame, Incarnation, ProcessId, Slot};
+use crate::kernel::{Bound, Bounds, Component, Frame, Hits, Incarnation, ProcessId, Slot};
 use bytes::Bytes;
 use fastrand::Rng;
 use std::collections::VecDeque;
@@ -45,14 +45,15 @@ pub(super) struct Network {
     cut: Vec<bool>,
     /// Whether the newest message of a kind replaces the one that waits.
     replacing: bool,
-    /// Frames in flight from one process to another, at most.
-    window: usize,
+    bounds: Bounds,
+    /// What did not fit between two processes.
+    pub(super) hits: Hits,
     /// How many frames were ever sent.
     sent: u64,
 }
 
 impl Network {
-    pub(super) fn new(processes: usize, replacing: bool, window: usize) -> Self {
+    pub(super) fn new(processes: usize, replacing: bool, bounds: Bounds) -> Self {
         let pairs = processes * processes;
         Self {
             processes,
@@ -60,7 +61,8 @@ impl Network {
             shelves: vec![Vec::new(); pairs],
             cut: vec![false; pairs],
             replacing,
-            window,
+            bounds,
+            hits: Hits::default(),
             sent: 0,
         }
     }
@@ -82,7 +84,14 @@ impl Network {
             *older = new;
             return Sent::Replaced;
         }
-        if flight.len() >= self.window {
+        // As the queue of a stream: a single larger frame passes alone.
+        let bytes: usize = flight.iter().map(|f| f.bytes.len()).sum();
+        if flight.len() >= self.bounds.peer_frames {
+            self.hits.hit(Bound::PeerFrames);
+            return Sent::Dropped;
+        }
+        if !flight.is_empty() && bytes + new.bytes.len() > self.bounds.peer_bytes {
+            self.hits.hit(Bound::PeerBytes);
             return Sent::Dropped;
         }
         flight.push_back(new);

@@ -8,7 +8,7 @@ use super::clients::{Clients, Glimpse};
 use super::configuration;
 use super::coverage::Coverage;
 use super::ledger::LedgerClients;
-use super::monitors::{Effects, Failure, Monitors, Property, Seen, Space, Verdict, ensure};
+use super::monitors::{Effects, Failure, Monitors, Property, Seen, Space, Verdict, ensure, memory};
 use super::network::{InFlight, Network};
 use super::process::{Alive, Process};
 use super::registers::RegisterClients;
@@ -20,10 +20,13 @@ use super::trace::{Note, Part, Trace};
 use super::words;
 use super::{Options, Profile};
 use crate::consensus::Paxos;
-use crate::kernel::{Component, Config, Opened, Origin, ProcessId, Release, Timing};
+use crate::kernel::{self, Component, Config, Opened, Origin, ProcessId, Release, Timing};
 use crate::stack::{Event, Indication, Role};
 use bytes::Bytes;
 use fastrand::Rng;
+
+/// Steps between two looks at what processes hold in memory.
+const WEIGHED: u64 = 16;
 
 /// One execution, under way.
 pub(super) struct World {
@@ -33,6 +36,7 @@ pub(super) struct World {
     pub(super) registers: RegisterClients,
     pub(super) topics: TopicClients,
     pub(super) ledger: LedgerClients,
+    bounds: kernel::Bounds,
     pub(super) monitors: Monitors,
     pub(super) effects: Effects,
     pub(super) space: Space,
@@ -87,11 +91,12 @@ impl World {
         let patience = 4 * timing.election;
         Self {
             processes: (0..n as u8).map(|me| Process::new(config(me))).collect(),
-            network: Network::new(n, rng.bool(), bounds.peer_frames),
+            network: Network::new(n, rng.bool(), bounds),
             clients: Clients::new(rng.fork(), clients, &keys, patience),
             registers: RegisterClients::new(rng.fork(), clients / 2, patience),
             topics: TopicClients::new(rng.fork(), clients / 3, n, timing, bounds),
             ledger: LedgerClients::new(rng.fork(), clients / 2, n, patience, options.mutants),
+            bounds,
             monitors: Monitors::new(n),
             effects: Effects::new(n),
             space: Space::new(n, bounds),
@@ -451,6 +456,13 @@ impl World {
             let ballot = if status.role == Role::Leader { status.accepted } else { status.promised };
             Part { role: status.role, ballot, decided }
         });
+        if step.is_multiple_of(WEIGHED) {
+            // What one turn may store and say: all that was on its way to it, and what clients asked.
+            let bounds = &self.bounds;
+            let turn = 2 * self.processes.len() * (bounds.peer_bytes + bounds.frame_bytes + 65_536);
+            let held = alive.stack.memory().into_iter().chain(alive.journal.memory(turn));
+            memory::weigh(held, &mut self.coverage.peaks);
+        }
         self.monitors.reacted(p, decided, alive.stack.log())?;
         self.space.reacted(p, &alive.stack, &mut self.coverage)
     }
@@ -499,6 +511,10 @@ impl World {
     /// Sums up what happened, with what only the adversary knows of.
     pub(super) fn sum_up(&mut self, adversary: Coverage) {
         self.coverage += adversary;
+        self.coverage.hits += self.network.hits;
+        for alive in self.processes.iter().filter_map(|p| p.alive.as_deref()) {
+            self.coverage.hits += *alive.journal.hits();
+        }
         let learns = |p: &ProcessId| matches!(self.role(*p), Some(Role::Learner(_)));
         self.coverage.learners = self.members().filter(learns).count() as u64;
         self.coverage.decided = self.monitors.decided();

@@ -1,7 +1,7 @@
 //! Checkpoints of a replica: when to write one, and what is stored with it.
 
 use crate::broadcast::{Filter, Load, StateMachine};
-use crate::kernel::{Config, RowKey, Stored, Ticks, Turn, Undecodable};
+use crate::kernel::{Bound, Config, RowKey, Stored, Ticks, Turn, Undecodable};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -107,13 +107,20 @@ impl Checkpoints {
     }
 
     /// Whether it is time for one: much was applied since the last, or one would give space back
-    /// (`gives_back`), though nothing is applied any more.
-    pub fn is_due(&self, applied: u64, gives_back: bool, now: Ticks) -> bool {
+    /// (`gives_back`), though nothing is applied any more. Which bound says so, if one does.
+    pub fn due(&self, applied: u64, gives_back: bool, now: Ticks) -> Option<Option<Bound>> {
         let bounds = &self.config.bounds;
         let behind = applied - self.applied();
-        let much = behind >= bounds.checkpoint_entries || behind > 0 && self.bytes >= bounds.checkpoint_bytes;
         let rested = now - self.finished >= REST * self.config.timing.election;
-        self.writing.is_none() && (much || gives_back && rested)
+        if self.writing.is_some() {
+            None
+        } else if behind >= bounds.checkpoint_entries {
+            Some(Some(Bound::CheckpointEntries))
+        } else if behind > 0 && self.bytes >= bounds.checkpoint_bytes {
+            Some(Some(Bound::CheckpointBytes))
+        } else {
+            (gives_back && rested).then_some(None)
+        }
     }
 
     /// Begins one that covers `applied` entries.

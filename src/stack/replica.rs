@@ -10,7 +10,8 @@ use crate::broadcast::{
 };
 use crate::consensus::{Detector, Facts, Gate, Members, Notice, SequencePaxos};
 use crate::kernel::{
-    Ballot, Config, Held, Incarnation, Logged, LoggedLog, Mutant, ProcessId, Stored, Ticks, Turn, Undecodable,
+    Ballot, Bound, Config, Held, Incarnation, Logged, LoggedLog, Memory, Mutant, ProcessId, Stored, Ticks,
+    Turn, Undecodable,
 };
 use crate::register::{Registers, Return};
 use thiserror::Error;
@@ -180,6 +181,14 @@ impl<M: StateMachine> Stack<M> {
         &self.topics
     }
 
+    /// What its modules hold in memory, but for what waits for the disk.
+    pub fn memory(&self) -> Vec<Memory> {
+        let mut memory = self.topics.memory();
+        memory.extend(self.machine.memory());
+        memory.push(self.registers.memory());
+        memory
+    }
+
     /// The ballot of the leader, as far as is known here.
     fn leader(&self) -> Option<Ballot> {
         if self.paxos.leads() {
@@ -215,6 +224,10 @@ impl<M: StateMachine> Stack<M> {
             let bounds = &self.config.bounds;
             let count = bounds.frame_entries.min(decided.saturating_sub(asked) as usize);
             let entries = log.read(asked, count, bounds.frame_bytes);
+            if asked + (entries.len() as u64) < decided {
+                let full = entries.len() >= bounds.frame_entries;
+                turn.hit(if full { Bound::FrameEntries } else { Bound::FrameBytes });
+            }
             turn.send(
                 to,
                 &CatchUpMessage::Entries { from: asked, entries, decided, prom: self.paxos.prom() },
@@ -292,9 +305,12 @@ impl<M: StateMachine> Stack<M> {
             self.sweeps = self.config.bounds.sweeps;
         }
         self.machine.maintain();
-        self.checkpoint(turn);
+        if !turn.is_full() {
+            self.checkpoint(turn);
+        }
         self.trim(turn);
         self.machine.hold_rows(self.source.pins());
+        turn.collect(self.machine.take_hits());
     }
 
     /// Writes a piece of a checkpoint, begins one, or clears away rows that none refers to.
@@ -303,12 +319,18 @@ impl<M: StateMachine> Stack<M> {
             if self.checkpoints.step(&mut self.machine, self.now, turn) {
                 let applied = self.checkpoints.applied();
                 tracing::debug!(process = %self.config.me, applied, "finished a checkpoint");
+            } else {
+                turn.hit(Bound::CheckpointStep);
             }
-        } else if self.checkpoints.is_due(self.applied, self.machine.gives_back(), self.now) {
+        } else if let Some(hit) = self.checkpoints.due(self.applied, self.machine.gives_back(), self.now) {
+            hit.into_iter().for_each(|hit| turn.hit(hit));
             self.checkpoints.begin(&mut self.machine, self.applied, &self.filter);
         } else if self.sweeps > 0 && !self.catch_up.is_staging() && !self.source.pins() {
             turn.drop_other_generations(self.machine.generation(), self.config.bounds.sweep_rows);
             self.sweeps -= 1;
+            if self.sweeps > 0 {
+                turn.hit(Bound::SweepRows);
+            }
         }
     }
 
@@ -319,18 +341,24 @@ impl<M: StateMachine> Stack<M> {
         let (log, bounds) = (self.paxos.log(), &self.config.bounds);
         let checkpoint = self.checkpoints.applied();
         let mut tail = checkpoint.saturating_sub(bounds.tail_entries);
-        if !self.config.mutants.on(Mutant::TailUnbounded) {
-            tail = tail.max(log.first_within(checkpoint, bounds.tail_bytes));
+        let mut hit = Bound::TailEntries;
+        let within = log.first_within(checkpoint, bounds.tail_bytes);
+        if within > tail && !self.config.mutants.on(Mutant::TailUnbounded) {
+            (tail, hit) = (within, Bound::TailBytes);
         }
         match self.source.pinned_applied() {
             Some(pinned) if log.bytes_between(pinned, checkpoint) > bounds.pinned_bytes => {
                 tracing::warn!(process = %self.config.me, pinned, "gives up a snapshot that holds the log");
+                turn.hit(Bound::PinnedBytes);
                 self.source.unpin();
             }
             Some(pinned) => tail = tail.min(pinned),
             None => {}
         }
         let before = tail.max(log.first());
+        if before > log.first() {
+            turn.hit(hit);
+        }
         self.paxos.trim(before, turn);
     }
 
@@ -357,6 +385,9 @@ impl<M: StateMachine> Stack<M> {
             while self.total_order.has_proposals() && self.paxos.accepts_proposals() {
                 let entries = self.total_order.take_proposals(self.config.bounds.frame_bytes);
                 self.paxos.propose(entries, turn);
+            }
+            if let Some(hit) = self.paxos.is_full().filter(|_| self.total_order.has_proposals()) {
+                turn.hit(hit);
             }
             let notices = self.paxos.take_notices();
             let quiet = notices.is_empty();

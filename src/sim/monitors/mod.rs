@@ -12,6 +12,7 @@ mod elected;
 mod exposure;
 mod incarnations;
 mod learners;
+pub(super) mod memory;
 mod one_value;
 mod prefix;
 mod promises;

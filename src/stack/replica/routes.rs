@@ -1,15 +1,21 @@
 //! What arrives, and which module it is for.
 
 use super::{Out, Stack, returned};
-use crate::broadcast::{CatchUpMessage, StateMachine, TotalOrderMessage};
+use crate::broadcast::{
+    CatchUpMessage, PublishError, StateMachine, TopicIndication, TopicRequest, TotalOrderMessage,
+};
 use crate::consensus::{Accept, Heartbeat, Membership, Paxos};
-use crate::kernel::{Component, Mutant, Opened, ProcessId, Turn};
-use crate::register::RegisterMessage;
+use crate::kernel::{Bound, Component, Mutant, Opened, ProcessId, Turn};
+use crate::register::{Failed, RegisterMessage};
 use crate::stack::{Event, Indication, Refusal};
 
 impl<M: StateMachine> Stack<M> {
     /// An event goes to the module that reacts to it.
     pub(super) fn handle(&mut self, event: Event, turn: &mut Turn, up: Out<'_, M>) {
+        if turn.is_full() && self.is_put_off(&event, up) {
+            turn.hit(Bound::Journal);
+            return;
+        }
         match event {
             Event::Frame { from, frame } => self.upon_frame(from, &frame, turn, up),
             Event::Tick => self.tick(turn, up),
@@ -18,12 +24,13 @@ impl<M: StateMachine> Stack<M> {
             Event::Execute { request, command, patience } => {
                 if self.refuses_growth() && M::grows(&command) {
                     up.expose(Indication::Refused { request, why: Refusal::NoSpace });
-                } else if !self.total_order.broadcast(request, command, patience) {
+                } else if !self.total_order.broadcast(request, command, patience, turn) {
                     up.expose(Indication::Refused { request, why: Refusal::TooMany });
                 }
             }
             Event::Read { request, patience } => {
                 if !self.reads.ask(request, patience) {
+                    turn.hit(Bound::Reads);
                     up.expose(Indication::Refused { request, why: Refusal::TooMany });
                 }
             }
@@ -51,6 +58,35 @@ impl<M: StateMachine> Stack<M> {
                     self.source.upon_rows(ticket, rows, self.paxos.prom(), turn);
                 }
             }
+        }
+    }
+
+    /// Whether an event is not taken while the disk is behind: a frame of another process is lost, as
+    /// links may lose it, and a request refused. What comes from this process itself, and of time, is
+    /// taken: it is what lets the disk get on.
+    fn is_put_off(&self, event: &Event, up: Out<'_, M>) -> bool {
+        match event {
+            Event::Frame { from, .. } => *from != self.config.me,
+            Event::Execute { request, .. } | Event::Read { request, .. } => {
+                up.refuse(Indication::Refused { request: *request, why: Refusal::TooMany });
+                true
+            }
+            Event::Register { request, .. } => {
+                up.refuse(Indication::Returned { request: *request, outcome: Err(Failed::TooMany) });
+                true
+            }
+            Event::Topics(TopicRequest::Publish { request, .. }) => {
+                let outcome = Err(PublishError::TooMany);
+                up.refuse(Indication::Topics(TopicIndication::Published { request: *request, outcome }));
+                true
+            }
+            Event::Topics(_)
+            | Event::Tick
+            | Event::Connected { .. }
+            | Event::Refused { .. }
+            | Event::Cancel { .. }
+            | Event::HandOver
+            | Event::Rows { .. } => false,
         }
     }
 
@@ -111,7 +147,7 @@ impl<M: StateMachine> Stack<M> {
         match message {
             TotalOrderMessage::Forward { entries } => {
                 if self.paxos.leads() {
-                    self.total_order.enqueue(entries);
+                    self.total_order.enqueue(entries, turn);
                 }
             }
             TotalOrderMessage::ReadAsk { inc, number } => self.paxos.ask_read((from, inc, number), turn),
