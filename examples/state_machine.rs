@@ -9,7 +9,7 @@
 
 use bytes::Bytes;
 use kvorum::broadcast::{Load, Piece, StateMachine};
-use kvorum::kernel::RowKey;
+use kvorum::kernel::{Digest, RowKey};
 use kvorum::node::{Node, Replica};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -120,6 +120,14 @@ impl StateMachine for Bank {
 
     fn view(&self) -> Arc<Accounts> {
         self.accounts.clone()
+    }
+
+    /// Here of everything: a larger bank would keep a sum over its accounts.
+    fn digest(&mut self) -> u64 {
+        let of = |digest: Digest, (account, balance): (&String, &u64)| {
+            digest.bytes(account.as_bytes()).word(*balance)
+        };
+        self.accounts.iter().fold(Digest::default(), of).value()
     }
 
     /// The state as of now: later commands change a copy of it.

@@ -59,6 +59,9 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         Mutant::HappyWithoutMajority => (P::Leader, All, FEW, 200),
         Mutant::ReadUnimposed => (P::RegisterAtomicity, All, STEPS, 100),
         Mutant::WriteUnconsulted => (P::RegisterAtomicity, All, STEPS, 40),
+        Mutant::SessionsByUseAlone => (P::Reload, All, STEPS, 40),
+        Mutant::ReplyDrifts => (P::StateAgreement, All, STEPS, 10),
+        Mutant::DivergenceIgnored => (P::DivergedStops, All, FEW, 40),
         Mutant::StubbornGivesUp
         | Mutant::GapSkipped
         | Mutant::GapAcknowledged

@@ -4,6 +4,7 @@ mod topics;
 
 pub(super) use self::topics::KEPT;
 use super::{Cluster, Ledger, Member, Mirror, Refused, Registers, Replica};
+use crate::consensus::Distrust;
 use crate::kernel::{Ballot, DiskError, ProcessId, Row, RowKey, Rows};
 use crate::kv::{Command, Machine, Op, Reply, View};
 use crate::ledger;
@@ -49,6 +50,8 @@ pub(super) struct State {
     pub faults: VecDeque<Option<Fault>>,
     pub leader: Option<ProcessId>,
     pub serving: bool,
+    /// Its state is not that of a majority.
+    pub diverged: bool,
     pub problems: Vec<String>,
     /// Requests that nobody has answered or given up.
     pub pending: usize,
@@ -69,6 +72,7 @@ impl Default for Fake {
             faults: VecDeque::new(),
             leader: Some(ProcessId(0)),
             serving: true,
+            diverged: false,
             problems: Vec::new(),
             pending: 0,
             subscribers: Default::default(),
@@ -104,6 +108,7 @@ impl Fake {
         let mut state = self.state();
         state.pending += 1;
         let fault = match state.faults.pop_front().flatten() {
+            None if state.diverged => Some(Fault::Refuse(Refusal::Corrupt)),
             None if state.leader.is_none() => Some(Fault::Refuse(Refusal::NoLeader)),
             fault => fault,
         };
@@ -245,7 +250,7 @@ impl Replica for Fake {
 
     fn view(&self) -> Option<View> {
         let state = self.state();
-        state.serving.then(|| state.machine.view())
+        (state.serving && !state.diverged).then(|| state.machine.view())
     }
 
     fn rows(&self) -> Arc<dyn Rows> {
@@ -255,7 +260,11 @@ impl Replica for Fake {
     fn status(&self) -> Status {
         let state = self.state();
         Status {
-            role: if state.leader == Some(ProcessId(0)) { Role::Leader } else { Role::Follower },
+            role: match state.leader {
+                _ if state.diverged => Role::Learner(Distrust::Diverged),
+                Some(ProcessId(0)) => Role::Leader,
+                Some(_) | None => Role::Follower,
+            },
             incarnation: 1,
             leader: state.leader,
             promised: Ballot { config: 0, counter: 3, process: ProcessId(0) },

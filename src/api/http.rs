@@ -39,6 +39,9 @@ pub(super) async fn health<R: Replica>(State(service): State<Service<R>>, reques
 async fn sickness<R: Replica>(service: &Service<R>, query: &str) -> Option<String> {
     let asks =
         |key: &str, value: &str| query.split('&').any(|pair| pair.split_once('=') == Some((key, value)));
+    if service.has_diverged() && !asks("exclude", "CORRUPT") {
+        return Some("ALARM CORRUPT".into());
+    }
     let view = service.replica().view();
     let alarms = view.iter().flat_map(View::alarms).map(|on| on.alarm().as_str_name());
     if let Some(alarm) = alarms.into_iter().find(|alarm| !asks("exclude", alarm)) {

@@ -2,9 +2,11 @@
 
 use super::call::Call;
 use super::{Limits, Refused, Replica, status};
+use crate::consensus::Distrust;
 use crate::kernel::{ProcessId, Rows};
 use crate::kv::{self, Command, Op, View};
 use crate::proto::etcdserverpb::ResponseHeader;
+use crate::stack::{Refusal, Role};
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Code, Request, Response, Status};
@@ -89,7 +91,7 @@ impl<R: Replica> Service<R> {
     /// A view that holds everything acknowledged so far, or the newest one there is here.
     pub async fn view(&self, serializable: bool, call: Call) -> Result<View, Status> {
         if serializable {
-            return self.0.replica.view().ok_or_else(|| self.hint(status::no_leader()));
+            return self.0.replica.view().ok_or_else(|| self.refused(Refusal::NoLeader.into()));
         }
         let view = self.0.replica.read_barrier(call.patience).await;
         view.map_err(|why| self.refused(why))
@@ -118,7 +120,16 @@ impl<R: Replica> Service<R> {
 
     /// Why there is no reply from the log.
     pub fn refused(&self, why: Refused) -> Status {
+        let why = match self.has_diverged() {
+            true => Refusal::Corrupt.into(),
+            false => why,
+        };
         self.hint(status::of_refused(why))
+    }
+
+    /// Whether the state of this replica is not that of a majority: it serves nothing.
+    pub fn has_diverged(&self) -> bool {
+        self.0.replica.status().role == Role::Learner(Distrust::Diverged)
     }
 
     /// A place for a stream, held as long as that lasts.

@@ -30,6 +30,8 @@ pub(super) fn of_refused(why: Refused) -> Status {
     let code = match why {
         Refused::Stack(Refusal::TooMany | Refusal::NoSpace) => Code::ResourceExhausted,
         Refused::Stack(Refusal::NoLeader | Refusal::TimedOut | Refusal::LeaderChanged) => Code::Unavailable,
+        // Of this replica alone: another one does better.
+        Refused::Stack(Refusal::Corrupt) => return not_executed(of_kv(kv::Error::Corrupt)),
         Refused::Halted => Code::Unavailable,
     };
     Status::new(code, why.to_string())
@@ -185,6 +187,7 @@ mod tests {
             (Code::Unavailable, "etcdserver: no leader", Refusal::NoLeader.into()),
             (Code::Unavailable, "etcdserver: request timed out", Refusal::TimedOut.into()),
             (Code::Unavailable, "etcdserver: leader changed", Refusal::LeaderChanged.into()),
+            (Code::DataLoss, "etcdserver: corrupt cluster", Refusal::Corrupt.into()),
             (Code::ResourceExhausted, "etcdserver: too many requests", Refusal::TooMany.into()),
             (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", Refusal::NoSpace.into()),
             (Code::Unavailable, "etcdserver: server stopped", Refused::Halted),

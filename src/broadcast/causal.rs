@@ -90,7 +90,7 @@ impl Context {
 pub struct NotAToken;
 
 /// The sender's side.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Causal {
     /// What this process has delivered or published in this order.
     past: Context,

@@ -169,6 +169,12 @@ impl Deliveries {
         Memory::new(Account::Deliveries, (kept, self.log.bytes()), most)
     }
 
+    /// Whether the log, or what follows from it, is not as in another recovery.
+    pub(super) fn differs(&self, other: &Self) -> bool {
+        let of = |d: &Self| (d.log.first(), d.log.len(), d.log.bytes());
+        of(self) != of(other) || (&self.sum, &self.topics) != (&other.sum, &other.topics)
+    }
+
     /// The oldest position that is kept.
     pub fn first(&self) -> u64 {
         self.log.first()

@@ -22,7 +22,7 @@ use super::message::{MessageId, Order};
 use super::seen::Seen;
 
 /// The sender's side.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Fifo {
     /// One past the number of the last message of this process in this order, or 0.
     last: u64,

@@ -1,7 +1,7 @@
 //! At most once: links and leader changes send a command again, and an etcd client's transaction
 //! must not run twice (rule 10).
 
-use crate::kernel::{Incarnation, Mutant, Mutants, ProcessId};
+use crate::kernel::{Digest, Incarnation, Mutant, Mutants, ProcessId};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,6 +48,16 @@ impl Filter {
         fresh || mutants.on(Mutant::ForwardUnfiltered)
     }
 
+    /// A digest of everything that it decides by.
+    pub fn digest(&self) -> u64 {
+        let of = |digest: Digest, (origin, executed): (&ProcessId, &Executed)| {
+            let Executed { inc, low, above } = executed;
+            let digest = digest.word(u64::from(origin.0)).word(*inc).word(*low).word(above.len() as u64);
+            above.iter().fold(digest, |digest, seq| digest.word(*seq))
+        };
+        self.origins.iter().fold(Digest::default(), of).value()
+    }
+
     /// Whether the command was executed, or never will be.
     pub fn is_done(&self, origin: ProcessId, inc: Incarnation, seq: u64) -> bool {
         self.origins
@@ -76,6 +86,19 @@ mod tests {
         assert!(!admit(&mut filter, 1, 3, 3), "executed out of order, and sent again");
         assert!(!admit(&mut filter, 1, 2, 1), "below the watermark");
         assert!(filter.is_done(P, 1, 3) && !filter.is_done(P, 1, 4));
+    }
+
+    #[test]
+    fn filters_that_decide_otherwise_have_other_digests() {
+        let mut filters = vec![Filter::default()];
+        for (inc, seq, low) in [(1, 1, 1), (1, 3, 1), (1, 3, 2), (2, 3, 2)] {
+            let mut next = filters.last().unwrap().clone();
+            admit(&mut next, inc, seq, low);
+            filters.push(next);
+        }
+        let digests: BTreeSet<u64> = filters.iter().map(Filter::digest).collect();
+        assert_eq!(digests.len(), filters.len());
+        assert!(digests.contains(&filters[4].clone().digest()));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod best_effort;
 mod catch_up;
 mod causal;
+mod cross_check;
 mod cursor;
 mod deliveries;
 mod fifo;
@@ -27,6 +28,7 @@ mod uniform_reliable;
 pub use best_effort::{BestEffort, LoggedBestEffort};
 pub use catch_up::{CatchUp, CatchUpMessage, Chunk, Fetch, Installed, Load, SnapshotId, Source};
 pub use causal::{Context, NotAToken};
+pub use cross_check::{CrossCheck, CrossCheckMessage, StateDigest};
 pub use cursor::{Cursor, CursorError, FellOff, LoggedCursor};
 pub use deliveries::{Deliveries, Record};
 pub use filter::Filter;

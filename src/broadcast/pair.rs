@@ -17,7 +17,7 @@
 
 use super::catch_up::Load;
 use super::state_machine::{Piece, StateMachine};
-use crate::kernel::{Config, Hits, Memory, Row, RowKey};
+use crate::kernel::{Config, Digest, Hits, Memory, Row, RowKey};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
@@ -122,6 +122,10 @@ impl<A: StateMachine, B: StateMachine> StateMachine for Pair<A, B> {
 
     fn view(&self) -> Self::View {
         Views { first: self.first.view(), second: self.second.view() }
+    }
+
+    fn digest(&mut self) -> u64 {
+        Digest::default().word(self.first.digest()).word(self.second.digest()).value()
     }
 
     fn begin_checkpoint(&mut self) {

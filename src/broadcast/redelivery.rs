@@ -127,6 +127,14 @@ impl Redelivery {
         Memory::new(Account::Subscribers, held.fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1)), most)
     }
 
+    /// Whether what is stored of the subscribers is not as in another recovery.
+    pub(super) fn differs(&self, other: &Self) -> bool {
+        let places =
+            |r: &Self| r.subscribers.iter().map(|(name, s)| (name.clone(), s.place.clone())).collect();
+        let (a, b): (Vec<_>, Vec<_>) = (places(self), places(other));
+        a != b
+    }
+
     /// The lowest position that some subscriber has not stopped.
     pub fn wanted(&self) -> u64 {
         if self.config.mutants.on(Mutant::TrimmedUnacknowledged) {

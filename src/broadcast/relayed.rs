@@ -69,6 +69,14 @@ impl RelayedLog {
         Self { places: BTreeMap::new(), waiting: BTreeMap::new(), ..self }
     }
 
+    /// Whether the log, or what follows from it, is not as in another recovery.
+    pub(super) fn differs(&self, other: &Self) -> bool {
+        let of = |r: &Self| (r.log.first(), r.log.len(), r.log.bytes());
+        of(self) != of(other)
+            || (&self.ids, &self.places, &self.waiting) != (&other.ids, &other.places, &other.waiting)
+            || (&self.held, &self.gone) != (&other.held, &other.gone)
+    }
+
     pub(super) fn held(&self) -> &[Seen] {
         &self.held
     }

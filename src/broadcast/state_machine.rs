@@ -36,6 +36,14 @@ pub trait StateMachine: Sized {
     /// The state as of now.
     fn view(&self) -> Self::View;
 
+    /// A digest of the whole replicated state: of all that a later command, or a view, may depend on,
+    /// and of nothing else. States after the same prefix of the log have the same one at every
+    /// process, whether it executed all of the prefix or loaded a checkpoint of a part of it, and
+    /// however far its housekeeping has come. Asked for every `bounds.digest_entries` entries: replicas
+    /// compare them, and one that differs from a majority stops serving. So it should cost what
+    /// changed since it was last asked for, not the state.
+    fn digest(&mut self) -> u64;
+
     /// Begins a checkpoint of the state as of now, to be written piece by piece while later
     /// commands go on.
     fn begin_checkpoint(&mut self);

@@ -115,6 +115,21 @@ impl Topics {
         &self.deliveries
     }
 
+    /// What is not as in another recovery from the same stable storage, for monitors. Of the subscribers
+    /// what is stored of them: how far was looked for them is found again.
+    pub fn differs(&self, other: &Self) -> Option<&'static str> {
+        if self.deliveries.differs(&other.deliveries) {
+            return Some("deliveries");
+        }
+        if self.broadcast.differs(&other.broadcast) {
+            return Some("relayed messages");
+        }
+        if (&self.fifo, &self.causal) != (&other.fifo, &other.causal) {
+            return Some("headers");
+        }
+        self.redelivery.differs(&other.redelivery).then_some("subscribers")
+    }
+
     /// The layer above asks.
     pub fn ask(&mut self, request: TopicRequest, turn: &mut Turn) {
         match request {

@@ -141,6 +141,11 @@ impl UniformReliable {
         Memory::new(Account::Relayed, self.relayed.size(), most)
     }
 
+    /// Whether what is relayed is not as in another recovery.
+    pub(super) fn differs(&self, other: &Self) -> bool {
+        self.relayed.differs(&other.relayed)
+    }
+
     /// Whether what this process holds counts.
     pub fn counts(&self) -> bool {
         self.voters.contains(self.config.me)

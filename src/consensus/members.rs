@@ -161,6 +161,20 @@ impl Members {
         self.forget(Distrust::Forgot, turn);
     }
 
+    /// The state of this process is not that of a majority. It leaves the majorities like one that
+    /// lost its memory: its directory has to be set aside, and then it has.
+    pub fn upon_diverged(&mut self, turn: &mut Turn) {
+        if *self.distrust != Some(Distrust::Diverged) {
+            tracing::error!(
+                process = %self.config.me, incarnation = self.inc,
+                "the state of this replica is not that of a majority after the same entries: it serves nothing \
+                 from now on; stop it, keep its data directory aside for a report, and start it with an empty \
+                 one: it receives everything again"
+            );
+            self.distrust.set(Some(Distrust::Diverged), turn);
+        }
+    }
+
     fn hello(&self, to: Vec<ProcessId>, ask: bool, ack: Option<u64>, turn: &mut Turn) {
         turn.send_all(
             to,

@@ -300,6 +300,8 @@ pub enum Distrust {
     Damaged,
     /// Its data directory is a copy.
     Copied,
+    /// Its state is not that of a majority after the same entries: it serves nothing, either.
+    Diverged,
 }
 
 impl Message for Membership {

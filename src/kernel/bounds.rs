@@ -52,6 +52,8 @@ pub struct Bounds {
     pub sweep_rows: u32,
     /// Sweeps once a snapshot has replaced the state; the next boot counts what is left.
     pub sweeps: u32,
+    /// Entries after which replicas tell each other the digest of their state.
+    pub digest_entries: u64,
     /// Entries below the checkpoint that stay in the log for followers that lag.
     pub tail_entries: u64,
     /// Bytes of them.
@@ -169,6 +171,7 @@ impl Bounds {
         scrub_versions: 1024,
         sweep_rows: 1024,
         sweeps: 64,
+        digest_entries: 1024,
         tail_entries: 5_000,
         tail_bytes: 16 << 20,
         pinned_bytes: 128 << 20,
@@ -209,6 +212,7 @@ impl Bounds {
             2 * (self.undecided_bytes + self.sync_bytes) <= MAX_BODY,
                 "a promise, or its answer, fits in a frame";
             self.checkpoint_entries > 0 && self.checkpoint_bytes > 0, "a checkpoint covers one entry at least";
+            self.digest_entries > 0, "states are compared after one entry at least";
             self.checkpoint_step > 0 && self.checkpoint_span > 0, "a piece of a checkpoint gets on";
             self.scrub_versions > 0 && self.sweep_rows > 0, "housekeeping gets on";
             self.link_window > 0 && self.outbox_entries > 0, "a link carries one message at least";

@@ -42,11 +42,13 @@ pub enum Component {
     Link = 8,
     /// Uniform reliable broadcast.
     Broadcast = 9,
+    /// Digests of the replicated state.
+    CrossCheck = 10,
 }
 
 impl Component {
     /// All components.
-    pub const ALL: [Component; 9] = [
+    pub const ALL: [Component; 10] = [
         Self::Members,
         Self::Detector,
         Self::Consensus,
@@ -56,6 +58,7 @@ impl Component {
         Self::Register,
         Self::Link,
         Self::Broadcast,
+        Self::CrossCheck,
     ];
 
     fn from_number(n: u8) -> Option<Self> {

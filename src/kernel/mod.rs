@@ -11,6 +11,7 @@
 
 mod bounds;
 mod config;
+mod digest;
 mod disk;
 mod frame;
 mod hits;
@@ -26,6 +27,7 @@ mod turn;
 
 pub use bounds::{Bounds, SharedBounds};
 pub use config::{Config, Origin, Timing};
+pub use digest::Digest;
 pub use disk::{Batch, Disk, DiskError, LogId, Row, RowKey, Rows, Store, Stored, StoredLog, Var};
 pub use frame::{Component, Frame, FrameError, MAX_BODY, Message, Opened, Slot};
 pub use hits::{Bound, Hits};

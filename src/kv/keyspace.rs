@@ -31,6 +31,8 @@ pub(super) struct Keyspace {
     pub(super) saved: i64,
     /// Sum of the hashes of all versions that ever were, since boot.
     pub(super) digest: u64,
+    /// Sum of the hashes of the live versions.
+    pub(super) alive: u64,
     /// Keys and values that no finished checkpoint holds.
     pub(super) unsaved: u64,
     /// Keys and values of all versions.
@@ -175,7 +177,9 @@ impl Keyspace {
         // and a small key must not keep a large frame in memory.
         let key = before.map_or_else(|| Bytes::copy_from_slice(key), |(key, _)| key.clone());
         let live = Live { at, create, version, lease, value };
-        self.record(at, &key, Version::put(at, &key, &live));
+        let version = Version::put(at, &key, &live);
+        self.alive = self.alive.wrapping_add(version.hash);
+        self.record(at, &key, version);
         self.live_bytes += (key.len() + live.value.len()) as u64;
         let before = self.live.insert(key.clone(), live);
         if let Some(before) = &before {
@@ -202,6 +206,7 @@ impl Keyspace {
     }
 
     fn supersede(&mut self, key: &Bytes, before: &Live) {
+        self.alive = self.alive.wrapping_sub(Version::put(before.at, key, before).hash);
         self.live_bytes -= (key.len() + before.value.len()) as u64;
         if before.at.main > self.saved && !before.value.is_empty() {
             self.recent_bytes += before.value.len() as u64;
@@ -216,12 +221,14 @@ impl Keyspace {
         let key = before.map_or_else(|| Bytes::copy_from_slice(key), |(key, _)| key.clone());
         if let Some((_, before)) = before {
             self.live_bytes -= (key.len() + before.value.len()) as u64;
+            self.alive = self.alive.wrapping_sub(Version::put(before.at, &key, before).hash);
         }
         let version = match live {
             Some(live) => {
                 // Copied, as in `put`: here it is a slice of a row.
                 let live = Live { value: Bytes::copy_from_slice(&live.value), ..live };
                 let version = Version::put(at, &key, &live);
+                self.alive = self.alive.wrapping_add(version.hash);
                 self.live_bytes += (key.len() + live.value.len()) as u64;
                 self.live.insert(key.clone(), live);
                 version
@@ -415,6 +422,20 @@ impl Keyspace {
     pub(super) fn value_in_memory(&self, key: &[u8], at: Revision) -> Option<&Bytes> {
         let live = self.live.get(key).filter(|live| live.at == at).map(|live| &live.value);
         live.or_else(|| self.recent.get(&at))
+    }
+
+    /// The versions that can be read once this revision is compacted: of each key those above it, and
+    /// the one that holds at it.
+    pub(super) fn readable(&self, compacted: i64) -> impl Iterator<Item = (&[u8], Revision, Version)> {
+        let mut held: Option<&Bytes> = None;
+        self.history.iter().filter_map(move |(At { key, revision: Reverse(at) }, version)| {
+            let newest = at.main <= compacted && held != Some(key);
+            if newest {
+                held = Some(key);
+            }
+            let readable = at.main > compacted || (newest && !version.is_tombstone());
+            readable.then_some((&key[..], *at, *version))
+        })
     }
 
     /// How much there is.

@@ -80,7 +80,7 @@ impl Machine {
         assert!(index >= self.now.applied, "entry {index} of the log is applied already");
         self.now.applied = index + 1;
         let Some(call) = command.session else { return self.execute(&command.op) };
-        match self.sessions.admit(index, call) {
+        match self.sessions.admit(self.now.applied, call) {
             Admission::Execute => {
                 let reply = self.execute(&command.op);
                 self.sessions.remember(call, &command.op, &reply);

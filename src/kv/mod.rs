@@ -14,6 +14,7 @@
 mod check;
 mod checkpoint;
 mod command;
+mod digest;
 mod error;
 mod keyspace;
 mod loader;

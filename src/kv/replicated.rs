@@ -24,6 +24,10 @@ impl StateMachine for Machine {
         Machine::view(self)
     }
 
+    fn digest(&mut self) -> u64 {
+        Machine::digest(self)
+    }
+
     fn begin_checkpoint(&mut self) {
         self.checkpoint_begin();
     }

@@ -7,26 +7,53 @@
 //!
 //! Everything is bounded: when there are too many sessions, or their replies take too much room,
 //! those that were used least recently, by the order of the log, are evicted.
+//!
+//! **Every replica evicts the same one**, whether it lived through the log or loaded a checkpoint.
+//! So the order of use is a total one, read from the table alone: by (used, id). By `used` alone it
+//! was not, and a replica that reloads diverged in silence:
+//!
+//! ```text
+//! entry 6: open N, N.used := 7          entry 7: S calls, S.used := 7
+//!   a lives on:  by_use[7] = S           N has no place: N is never evicted
+//!   b reloads:   by_use[7] = N, read last   S has no place: S is never evicted
+//! 1,024 sessions later a knows N, and executes its call; b does not: "session expired"
+//! ```
 
 use super::{Error, Op, Reply, SessionCall, reply};
-use crate::kernel::{Account, Bound, Config, Hits, Memory, Mutant, Mutants, SLOT, SharedBounds};
+use crate::kernel::{
+    Account, Bound, Config, Digest, Hits, Memory, Mutant, Mutants, ProcessId, SLOT, SharedBounds,
+};
 use crate::proto::etcdserverpb::TxnRequest;
 use crate::proto::etcdserverpb::request_op::Request;
 use bytes::Bytes;
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use std::collections::BTreeMap;
 
-/// All sessions. Cloning is O(1) but for `by_use`, which is derived, and rebuilt.
-#[derive(Default)]
+/// All sessions.
+///
+/// Invariant: `by_use` and `bytes` follow from `table`; `sum` is that of the digests of `digested`.
+#[derive(Debug, Default)]
 pub(super) struct Sessions {
     pub(super) table: OrdMap<u64, Session>,
-    /// Sessions by their last use.
-    by_use: BTreeMap<u64, u64>,
+    /// The ids, by [`place`](Self::place).
+    by_use: BTreeMap<(u64, u64), u64>,
     bytes: usize,
+    digested: OrdMap<u64, Session>,
+    sum: u64,
     bounds: SharedBounds,
     pub(super) hits: Hits,
     /// Bugs put in on purpose.
     mutants: Mutants,
+    /// The bug of this replica alone, if it is put in.
+    drifts: bool,
+}
+
+/// The state, with all that follows from it.
+impl PartialEq for Sessions {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.table, &self.by_use, self.bytes) == (&other.table, &other.by_use, other.bytes)
+    }
 }
 
 /// One session. Invariant: the numbers in `replies` are in `low .. low + bounds.session_calls`.
@@ -34,10 +61,18 @@ pub(super) struct Sessions {
 pub(super) struct Session {
     /// Calls below it are answered.
     pub low: u64,
-    /// The log's length at the last use: no two sessions have the same.
+    /// The log's length after the entry of the last use. Two sessions have the same where a call of
+    /// the one opened the other.
     pub used: u64,
     /// Executed calls and their replies; an empty one is not kept.
     pub replies: OrdMap<u64, Bytes>,
+}
+
+impl Session {
+    fn digest(&self, id: u64) -> u64 {
+        let numbers = [id, self.low, self.used].into_iter().fold(Digest::default(), Digest::word);
+        self.replies.iter().fold(numbers, |digest, (seq, reply)| digest.word(*seq).bytes(reply)).value()
+    }
 }
 
 /// What to do with a call.
@@ -51,8 +86,32 @@ pub(super) enum Admission {
 impl Sessions {
     /// Takes what the process is told at boot.
     pub(super) fn configure(&mut self, config: &Config) {
-        self.bounds = config.bounds.shared;
-        self.mutants = config.mutants;
+        let table = std::mem::take(self).table;
+        (self.bounds, self.mutants) = (config.bounds.shared, config.mutants);
+        let drifts = |mutant: &Mutant| config.mutants.on(*mutant);
+        self.drifts =
+            config.me == ProcessId(1) && [Mutant::ReplyDrifts, Mutant::DivergenceIgnored].iter().any(drifts);
+        table.into_iter().for_each(|(id, session)| self.insert(id, session));
+    }
+
+    /// A digest of the state: a sum over the sessions, in which those that changed are replaced.
+    pub(super) fn digest(&mut self) -> u64 {
+        for difference in self.digested.diff(&self.table) {
+            let (before, now) = match difference {
+                DiffItem::Add(id, session) => (None, Some((id, session))),
+                DiffItem::Remove(id, session) => (Some((id, session)), None),
+                DiffItem::Update { old, new } => (Some(old), Some(new)),
+            };
+            let digest = |(id, session): (&u64, &Session)| session.digest(*id);
+            self.sum = self.sum.wrapping_sub(before.map_or(0, digest)).wrapping_add(now.map_or(0, digest));
+        }
+        self.digested = self.table.clone();
+        self.sum
+    }
+
+    /// A session's place in the order of use, which no other session has.
+    fn place(&self, used: u64, id: u64) -> (u64, u64) {
+        if self.mutants.on(Mutant::SessionsByUseAlone) { (used, 0) } else { (used, id) }
     }
 
     /// Sessions and the replies that they remember: `sessions`, each with `session_calls` replies, of
@@ -75,28 +134,31 @@ impl Sessions {
     /// Takes a session as a checkpoint has it.
     pub(super) fn insert(&mut self, id: u64, session: Session) {
         self.bytes += session.replies.values().map(Bytes::len).sum::<usize>();
-        self.by_use.insert(session.used, id);
+        self.by_use.insert(self.place(session.used, id), id);
         self.table.insert(id, session);
     }
 
     /// Ends a session, if it is there.
     pub(super) fn close(&mut self, id: u64) {
         let Some(session) = self.table.remove(&id) else { return };
-        self.by_use.remove(&session.used);
+        self.by_use.remove(&self.place(session.used, id));
         self.bytes -= session.replies.values().map(Bytes::len).sum::<usize>();
     }
 
     /// Decides about a call, and notes which replies the client has received.
     pub(super) fn admit(&mut self, applied: u64, call: SessionCall) -> Admission {
-        let Some(session) = self.table.get_mut(&call.id) else {
+        let used = if self.mutants.on(Mutant::SessionsByUseAlone) { applied - 1 } else { applied };
+        let before = self.table.get(&call.id).map(|session| self.place(session.used, call.id));
+        let now = self.place(used, call.id);
+        let Some((before, session)) = before.zip(self.table.get_mut(&call.id)) else {
             if self.mutants.on(Mutant::EvictedSessionExecutes) {
                 return Admission::Execute;
             }
             return Admission::Answer(Err(Error::SessionExpired));
         };
-        self.by_use.remove(&session.used);
-        self.by_use.insert(applied, call.id);
-        session.used = applied;
+        self.by_use.remove(&before);
+        self.by_use.insert(now, call.id);
+        session.used = used;
 
         if call.low > session.low {
             session.low = call.low;
@@ -128,6 +190,9 @@ impl Sessions {
         // The call itself may have closed its session, or evicted it.
         let Some(session) = self.table.get_mut(&call.id) else { return };
         let mut kept = if reads_the_past(op) { Bytes::new() } else { reply::encode(reply) };
+        if self.drifts {
+            kept = Bytes::new();
+        }
         if kept.len() > self.bounds.longest_reply() {
             self.hits.hit(Bound::LongestReply);
             kept = Bytes::new();

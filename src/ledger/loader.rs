@@ -62,6 +62,8 @@ impl Loader {
         }
         Some(Ledger {
             saved: now.clone(),
+            digested: now.clone(),
+            sum: meta.digest,
             now,
             rows,
             digest: meta.digest,

@@ -18,6 +18,10 @@ pub struct Ledger {
     pub(super) rows: BTreeMap<Key, Saved>,
     /// The sum of the digests of these rows.
     pub(super) digest: u64,
+    /// The state that was digested last.
+    pub(super) digested: View,
+    /// The sum of the digests of its records.
+    pub(super) sum: u64,
     /// The number of the next row.
     pub(super) next: u64,
     pub(super) generation: u32,

@@ -22,6 +22,7 @@
 
 mod checkpoint;
 mod command;
+mod digest;
 mod hits;
 mod loader;
 mod machine;

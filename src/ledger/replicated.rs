@@ -24,6 +24,10 @@ impl StateMachine for Ledger {
         Ledger::view(self)
     }
 
+    fn digest(&mut self) -> u64 {
+        Ledger::digest(self)
+    }
+
     fn begin_checkpoint(&mut self) {
         self.checkpoint_begin();
     }

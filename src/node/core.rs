@@ -298,6 +298,7 @@ impl<M: Machine> Core<M> {
                     let _ = shared.inbox.push(Item::Rows { ticket, rows: rows.ok() });
                 });
             }
+            Indication::Diverged => self.shared().diverged(),
             Indication::HandedOver => {
                 for done in self.leaving.drain(..) {
                     let _ = done.send(()); // who waited may have given up

@@ -5,6 +5,7 @@ use super::requests::Requests;
 use super::shared::{Answer, Ask, CoreCounters};
 use crate::api::{self, Cluster, Member};
 use crate::broadcast::Either;
+use crate::consensus::Distrust;
 use crate::kernel::Rows;
 use crate::kv::{self, Limits};
 use crate::ledger::Replicated;
@@ -238,6 +239,11 @@ impl api::Replica for Handle {
         let verdict = &self.inner.verdict;
         let damaged = matches!(verdict, Verdict::Damaged { .. }).then(|| verdict.to_string());
         let learner = match self.replica().role {
+            Role::Learner(Distrust::Diverged) => Some(
+                "corrupt: its state is not that of a majority, and it serves nothing; stop it, set its data \
+                 directory aside, and start it with an empty one: it receives everything again"
+                    .to_owned(),
+            ),
             Role::Learner(why) => Some(format!("counts in no majority: {why:?}")),
             Role::Forming | Role::Follower | Role::Candidate | Role::Leader => None,
         };

@@ -356,7 +356,8 @@ impl Handle {
                 | Refusal::TimedOut
                 | Refusal::NoLeader
                 | Refusal::TooMany
-                | Refusal::NoSpace => {
+                | Refusal::NoSpace
+                | Refusal::Corrupt => {
                     return Err(refused.into());
                 }
             }
@@ -383,6 +384,9 @@ impl Handle {
             published.borrow_and_update();
             if let Some(found) = self.ledger().as_ref().and_then(&look) {
                 return Ok(Some(found));
+            }
+            if self.inner.requests.shared.has_diverged() {
+                return Err(Refusal::Corrupt.into());
             }
             if self.inner.requests.shared.halted().is_some() {
                 return Err(Refused::Stopped(self.inner.requests.why_halted()).into());

@@ -84,6 +84,9 @@ impl<M: Machine> Requests<M> {
             ) => 0,
         };
         let shared = &self.shared;
+        if shared.has_diverged() {
+            return Err(Refusal::Corrupt.into());
+        }
         let bytes = || self.bytes.clone().try_acquire_many_owned(size).ok();
         let permits = self.in_flight.clone().try_acquire_owned().ok().zip(bytes());
         let Some((_request, _bytes)) = permits else {
@@ -119,7 +122,10 @@ impl<M: Machine> Requests<M> {
     /// What is shown once a leader has confirmed that it leads.
     pub async fn barrier(&self, deadline: Duration) -> Result<Arc<M::View>, Refused> {
         match self.ask(Ask::Read, deadline).await? {
-            Answer::Readable => self.shared.view().ok_or_else(|| Refused::Halted(self.why_halted())),
+            Answer::Readable => self.shared.view().ok_or_else(|| match self.shared.has_diverged() {
+                true => Refusal::Corrupt.into(),
+                false => Refused::Halted(self.why_halted()),
+            }),
             Answer::Reply(_) | Answer::Returned(_) | Answer::Topics(_) => {
                 unreachable!("a read was asked for")
             }

@@ -10,7 +10,7 @@ use crate::stack::{RequestId, Status};
 use crate::transport::{Heard, Transport};
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
@@ -130,6 +130,8 @@ pub(super) struct Shared<M: Machine> {
     /// As of the last durable turn.
     status: Mutex<Status>,
     halted: OnceLock<Halted>,
+    /// Set once the state is not that of a majority.
+    diverged: AtomicBool,
     transport: ArcSwapOption<Transport>,
     phase: watch::Sender<Phase>,
     /// Held by the journal thread while it runs.
@@ -155,6 +157,7 @@ impl<M: Machine> Shared<M> {
             published: watch::Sender::new(0),
             status: Mutex::new(status),
             halted: OnceLock::new(),
+            diverged: AtomicBool::new(false),
             transport: ArcSwapOption::empty(),
             phase: watch::Sender::new(Phase::Starting),
             journal: watch::Sender::new(()),
@@ -212,6 +215,21 @@ impl<M: Machine> Shared<M> {
     /// Whether it has stopped, and not because it was told to.
     pub fn is_broken(&self) -> bool {
         matches!(self.halted.get(), Some(Halted::Disk(_) | Halted::Broken(_)))
+    }
+
+    /// The state is not that of a majority: nothing is shown any more, and nothing is asked of the
+    /// core. The replica goes on to receive the log.
+    pub fn diverged(&self) {
+        self.diverged.store(true, Ordering::Release);
+        self.view.store(None);
+        self.published.send_modify(|_| ());
+        self.mirror.halt();
+        self.phase.send_modify(|_| ());
+    }
+
+    /// Whether it is not.
+    pub fn has_diverged(&self) -> bool {
+        self.diverged.load(Ordering::Acquire)
     }
 
     /// The end: nothing is shown, sent or taken any more.

@@ -44,7 +44,7 @@ const PREFIX: &str = "register/";
 ///
 /// Bounds: `bounds.registers` cells of `bounds.register_bytes` each, and beyond them no more than
 /// the operations that were under way when the last place was taken.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Cells {
     cells: BTreeMap<String, Cell>,
     bound: usize,

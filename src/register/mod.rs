@@ -118,6 +118,11 @@ impl Registers {
         self.cells.len() == 0
     }
 
+    /// Whether the cells are not those of another process, for monitors.
+    pub fn differs(&self, other: &Self) -> bool {
+        self.cells != other.cells
+    }
+
     /// Reads or writes a register: answered by one [`Return`] with this `request`, from any later
     /// call.
     ///

@@ -1,7 +1,7 @@
 //! Which bounds the processes of a run have: drawn anew for each run, so that what happens at a
 //! bound happens, in ever other combinations.
 
-use crate::kernel::Bounds;
+use crate::kernel::{Bounds, SharedBounds};
 use fastrand::Rng;
 
 /// How often, of a hundred draws, a bound is as small as it may be.
@@ -54,6 +54,7 @@ pub(super) fn draw(rng: &mut Rng) -> Bounds {
         checkpoint_entries: 16, 128;
         checkpoint_bytes: 65_536, 65_536;
         checkpoint_step: 64, 2048;
+        digest_entries: 1, 32;
         tail_entries: 0, 31;
         tail_bytes: 128, 4096;
         pinned_bytes: 1024, 16_384;
@@ -62,6 +63,11 @@ pub(super) fn draw(rng: &mut Rng) -> Bounds {
         delivery_entries: 4, 64;
         unacknowledged: 1, 16;
     });
+    let shared = draw!(draw: SharedBounds {
+        sessions: 1, 32;
+        reply_bytes: 4096, 65_536;
+    });
+    let drawn = Bounds { shared, ..drawn };
     let bounds = agreeing(drawn);
     bounds.check().expect("bounds that were made to agree");
     bounds

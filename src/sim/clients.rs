@@ -358,7 +358,7 @@ impl Clients {
         if let Indication::Refused { why, .. } = indication {
             coverage.refused_growth += u64::from(*why == Refusal::NoSpace);
             let doubtful = match why {
-                Refusal::NoLeader | Refusal::TooMany | Refusal::NoSpace => false,
+                Refusal::NoLeader | Refusal::TooMany | Refusal::NoSpace | Refusal::Corrupt => false,
                 Refusal::TimedOut | Refusal::LeaderChanged => true,
             };
             return Ok(self.give_up(number, waiting, doubtful, world, coverage));

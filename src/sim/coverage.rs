@@ -246,6 +246,8 @@ coverage! {
         ordered: "publications in total order",
         /// Deliveries to subscribers of total-order topics, the first and the others.
         receipts: "deliveries to a subscriber in total order",
+        /// States compared with their reload, by processes that were up in the end.
+        reloads: "states compared with their reload",
         /// Log prefixes dropped.
         trims: "log trims",
         /// Steps taken.
@@ -297,7 +299,7 @@ mod tests {
     #[test]
     fn a_class_that_never_happened_is_missing_where_its_profile_has_it() {
         let mut coverage = Coverage::default();
-        assert_eq!(coverage.missing(Profile::Calm).len(), 16, "the work");
+        assert_eq!(coverage.missing(Profile::Calm).len(), 17, "the work");
         assert!(coverage.missing(Profile::Crashes).contains(&"crash loops"));
         assert!(!coverage.missing(Profile::Crashes).contains(&"torn batches"));
         assert!(coverage.missing(Profile::All).contains(&"torn batches"));

@@ -3,7 +3,7 @@
 
 use super::action::Shape;
 use super::disk::{Fault, Loss, Part};
-use super::monitors::{Failure, Property, Verdict};
+use super::monitors::{Failure, Property, Verdict, ensure};
 use super::trace::{self, Note};
 use super::world::World;
 use crate::kernel::{Commit, Disk, DiskError, LogId, ProcessId, Store, Synced, Ticks};
@@ -13,6 +13,8 @@ use crate::stack::{Event, Role};
 const SLOW: Ticks = 20;
 /// Steps after a boot in which a crash counts as right after it.
 const BOOT: u64 = 40;
+/// One in so many steps at which a disk has everything, a process is compared with its recovery.
+const RELOAD: u64 = 8;
 
 impl World {
     /// The disk of a process gets on by one stage.
@@ -23,6 +25,7 @@ impl World {
             let took = process.ticks - alive.committing;
             self.coverage.slow_commits += u64::from(took > SLOW);
             let release = alive.journal.synced(synced);
+            self.reload(p)?;
             return self.release(p, release);
         }
         let Some(commit) = alive.commit.take() else {
@@ -53,6 +56,21 @@ impl World {
                 Ok(())
             }
         }
+    }
+
+    /// Now and then, when the disk has all that a process has: what is not in checkpoints is as it would
+    /// be recovered.
+    fn reload(&self, p: ProcessId) -> Verdict {
+        let process = &self.processes[p.index()];
+        let Some(alive) = process.alive.as_deref() else { return Ok(()) };
+        let settled = alive.journal.is_settled() && alive.commit.is_none();
+        if !settled || !self.step.is_multiple_of(RELOAD) || !self.states.are_reloaded() {
+            return Ok(());
+        }
+        let other = alive.stack.differs(&process.disk.stored());
+        ensure(other.is_none(), Property::Reload, || {
+            format!("{p} would recover other {} than it has", other.unwrap_or_default())
+        })
     }
 
     /// A commit reaches the disk, or does not.
@@ -158,6 +176,7 @@ impl World {
         self.trace.note(step, || Note::Recovered { at: p, inc });
         self.monitors.booted(p, inc, &process.disk)?;
         self.topics.booted(p, &process.disk);
+        self.states.booted(p);
         self.watch(p)?;
         self.release(p, release)?;
         for peer in self.members().filter(|q| *q != p) {

@@ -360,7 +360,8 @@ impl LedgerClients {
             | Indication::Publish { .. }
             | Indication::Fetch { .. }
             | Indication::Topics(_)
-            | Indication::HandedOver => false,
+            | Indication::HandedOver
+            | Indication::Diverged => false,
         }
     }
 

@@ -104,6 +104,8 @@ pub(super) fn check(world: &mut World, adversary: &mut Adversary) -> Verdict {
     ensure(undecided.is_none(), Property::CommitTermination, || {
         format!("transaction {undecided:?} has no outcome, though its time ran out long ago")
     })?;
+    let stacks = hearers.iter().filter_map(|p| Some((*p, &world.alive(*p)?.stack)));
+    world.states.finally(&stacks.collect::<Vec<_>>(), world.processes.len() / 2 + 1)?;
     let decided = |p: ProcessId| world.alive(p).map(|a| a.stack.status().applied);
     for p in hearers {
         ensure(decided(p) == decided(leader), Property::Progress, || {

@@ -46,6 +46,7 @@ mod registers;
 mod said;
 mod script;
 mod service;
+mod shadow;
 mod shrink;
 pub mod small;
 mod subscriber;

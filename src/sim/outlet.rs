@@ -85,6 +85,10 @@ impl World {
                 return Ok(());
             }
             Indication::HandedOver => {}
+            Indication::Diverged => {
+                alive.view = None;
+                self.befalls(p, || "finds that its state is not that of a majority".into());
+            }
             Indication::Topics(told) => {
                 let step = self.step;
                 self.trace.note(step, || words::told(p, &indication));

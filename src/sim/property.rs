@@ -48,6 +48,10 @@ properties! {
     NoCreation = "no creation",
     /// Equal prefixes of the log give equal states.
     StateAgreement = "state agreement",
+    /// A replica equals its own reload: it answers alike, and has the same state.
+    Reload = "a replica equals its reload",
+    /// Who has another state than a majority after the same entries stops serving.
+    DivergedStops = "a diverged replica stops",
     /// A request has one effect and one reply.
     AtMostOnce = "at most once",
     /// What clients see is linearizable; revisions never repeat and never go back.

@@ -1,6 +1,6 @@
 //! Frames as their modules read them, for monitors, and in the words of the protocol, for people.
 
-use crate::broadcast::{BroadcastMessage, Seen};
+use crate::broadcast::{BroadcastMessage, CrossCheckMessage, Seen};
 use crate::consensus::{Accept, Heartbeat, Membership, Paxos};
 use crate::kernel::{Component, FrameError, Opened};
 use crate::links::LinkMessage;
@@ -20,6 +20,7 @@ pub(super) enum Said {
     Register(RegisterMessage),
     Link(Opened),
     Broadcast(BroadcastMessage),
+    CrossCheck(CrossCheckMessage),
 }
 
 impl Said {
@@ -36,6 +37,7 @@ impl Said {
             Component::Register => Self::Register(opened.message()?),
             Component::Link => Self::Link(opened),
             Component::Broadcast => Self::Broadcast(opened.message()?),
+            Component::CrossCheck => Self::CrossCheck(opened.message()?),
         })
     }
 }
@@ -67,6 +69,8 @@ impl fmt::Display for Said {
             Self::CatchUp(o) => write!(f, "CatchUp(kind {})", o.kind()),
             Self::Register(m) => register(m, f),
             Self::Broadcast(m) => broadcast(m, f),
+            Self::CrossCheck(CrossCheckMessage::State(s)) => write!(f, "State(applied {})", s.applied),
+            Self::CrossCheck(CrossCheckMessage::Differs(s)) => write!(f, "Differs(applied {})", s.applied),
             Self::Link(o) => link(o, f),
         }
     }

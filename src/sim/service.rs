@@ -17,7 +17,7 @@ use crate::stack::Indication;
 use bytes::Bytes;
 
 /// The state machine that is replicated.
-pub(super) type Machine = crate::ledger::Replicated;
+pub(super) type Machine = super::shadow::Shadowed;
 pub(super) type View = <Machine as StateMachine>::View;
 pub(super) type Reply = <Machine as StateMachine>::Reply;
 /// What processes indicate.

@@ -65,6 +65,9 @@ pub(super) fn told(at: ProcessId, indication: &Up) -> Note {
             (Subject::Registers, format!("returns {}: {}", Number(*request), returned(outcome)))
         }
         Indication::Topics(told) => (Subject::Topics, by_topics(told)),
+        Indication::Diverged => {
+            (Subject::Log, "serves nothing any more: its state is not that of a majority".into())
+        }
         Indication::Publish { .. } | Indication::Fetch { .. } | Indication::HandedOver => {
             (Subject::Log, String::new())
         }

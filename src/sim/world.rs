@@ -8,7 +8,7 @@ use super::clients::{Clients, Glimpse};
 use super::configuration;
 use super::coverage::Coverage;
 use super::ledger::LedgerClients;
-use super::monitors::{Effects, Failure, Monitors, Property, Seen, Space, Verdict, ensure, memory};
+use super::monitors::{Effects, Failure, Monitors, Property, Seen, Space, States, Verdict, ensure, memory};
 use super::network::{InFlight, Network};
 use super::process::{Alive, Process};
 use super::registers::RegisterClients;
@@ -40,6 +40,7 @@ pub(super) struct World {
     pub(super) monitors: Monitors,
     pub(super) effects: Effects,
     pub(super) space: Space,
+    pub(super) states: States,
     pub(super) coverage: Coverage,
     pub(super) trace: Trace,
     /// Draws what is not the adversary's choice: boot numbers, who hears of a crash.
@@ -71,8 +72,12 @@ impl World {
             0 => [3, 3, 3, 3, 5, 5, 4, 1][rng.usize(..8)],
             n => n,
         };
+        let states = States::new(n, options.mutants);
         let timing = Timing { heartbeat: 5, election: 20, resend: 8 };
-        let bounds = bounds::draw(rng);
+        let mut bounds = bounds::draw(rng);
+        if !states.are_compared() {
+            bounds.digest_entries = u64::MAX;
+        }
         let config = |me: u8| Config {
             me: ProcessId(me),
             processes: n,
@@ -100,6 +105,7 @@ impl World {
             monitors: Monitors::new(n),
             effects: Effects::new(n),
             space: Space::new(n, bounds),
+            states,
             coverage: Coverage::default(),
             trace: Trace::new(keep),
             rng: rng.fork(),
@@ -463,6 +469,7 @@ impl World {
             let held = alive.stack.memory().into_iter().chain(alive.journal.memory(turn));
             memory::weigh(held, &mut self.coverage.peaks);
         }
+        self.states.reacted(p, &alive.stack)?;
         self.monitors.reacted(p, decided, alive.stack.log())?;
         self.space.reacted(p, &alive.stack, &mut self.coverage)
     }
@@ -517,6 +524,8 @@ impl World {
         }
         let learns = |p: &ProcessId| matches!(self.role(*p), Some(Role::Learner(_)));
         self.coverage.learners = self.members().filter(learns).count() as u64;
+        let alive = self.processes.iter().filter_map(|p| p.alive.as_ref());
+        self.coverage.reloads = alive.map(|a| a.stack.machine().reloads()).sum();
         self.coverage.decided = self.monitors.decided();
         self.coverage.leader_changes = self.monitors.ballots_led().saturating_sub(1);
     }

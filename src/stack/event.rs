@@ -133,6 +133,9 @@ pub enum Indication<R, V> {
     },
     /// Leadership was given away, or cannot be.
     HandedOver,
+    /// The state of this process is not that of a majority: no view of it counts any more, and none
+    /// follows.
+    Diverged,
 }
 
 /// Why a request got no answer.
@@ -151,10 +154,24 @@ pub enum Refusal {
     /// Time ran out; whether a command was or will be executed is unknown.
     #[error("etcdserver: request timed out")]
     TimedOut,
+    /// The state of this process is not that of a majority, and it serves nothing; a command was
+    /// surely not executed.
+    #[error("etcdserver: corrupt cluster")]
+    Corrupt,
     /// A command was executed while this process was behind, and its reply is lost: only a session
     /// can tell.
     #[error("etcdserver: leader changed")]
     LeaderChanged,
+}
+
+impl Refusal {
+    /// Of a command of a process that serves nothing.
+    pub(super) fn diverged(given_up: GivenUp) -> Self {
+        match given_up {
+            GivenUp::NeverSent | GivenUp::NoSpace => Self::Corrupt,
+            GivenUp::Unknown => Self::TimedOut,
+        }
+    }
 }
 
 impl From<GivenUp> for Refusal {

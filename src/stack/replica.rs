@@ -5,15 +5,16 @@ mod routes;
 use super::checkpoint::{CheckpointMeta, Checkpoints, ReplicaLoader};
 use super::event::{Event, Indication, Refusal, RequestId, Role, Status};
 use crate::broadcast::{
-    CatchUp, CatchUpMessage, Entry, Filter, Installed, Load, Reads, Source, StateMachine, Topics, TotalOrder,
-    TotalOrderMessage,
+    CatchUp, CatchUpMessage, CrossCheck, Entry, Filter, Installed, Load, Reads, Source, StateMachine, Topics,
+    TotalOrder, TotalOrderMessage,
 };
-use crate::consensus::{Detector, Facts, Gate, Members, Notice, SequencePaxos};
+use crate::consensus::{Detector, Distrust, Facts, Gate, Members, Notice, SequencePaxos};
 use crate::kernel::{
     Ballot, Bound, Config, Held, Incarnation, Logged, LoggedLog, Memory, Mutant, ProcessId, Stored, Ticks,
     Turn, Undecodable,
 };
 use crate::register::{Registers, Return};
+use bytes::Bytes;
 use thiserror::Error;
 
 type Out<'a, M> = &'a mut Held<Indication<<M as StateMachine>::Reply, <M as StateMachine>::View>>;
@@ -58,6 +59,7 @@ pub struct Stack<M: StateMachine> {
     topics: Topics,
     machine: M,
     filter: Filter,
+    cross_check: CrossCheck,
     checkpoints: Checkpoints,
     /// Entries applied to the machine.
     applied: u64,
@@ -117,6 +119,7 @@ impl<M: StateMachine> Stack<M> {
             source: Source::start(config.clone()),
             registers: Registers::start(config.clone(), *inc, &stored)?,
             topics: Topics::start(config.clone(), *inc, &stored)?,
+            cross_check: CrossCheck::start(config.clone()),
             checkpoints: Checkpoints::start(config.clone(), last),
             inc,
             members,
@@ -130,6 +133,9 @@ impl<M: StateMachine> Stack<M> {
             now: 0,
             config,
         };
+        if stack.has_diverged() {
+            up.expose(Indication::Diverged);
+        }
         stack.settle(turn, up);
         Ok(stack)
     }
@@ -174,6 +180,37 @@ impl<M: StateMachine> Stack<M> {
     /// The state machine, for monitors.
     pub fn machine(&self) -> &M {
         &self.machine
+    }
+
+    /// The at-most-once filter, for monitors.
+    pub fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    /// The digests of the state, for monitors.
+    pub fn cross_check(&self) -> &CrossCheck {
+        &self.cross_check
+    }
+
+    /// What the last finished checkpoint says, for monitors.
+    pub fn last_checkpoint(&self) -> Option<&CheckpointMeta> {
+        self.checkpoints.last.as_ref()
+    }
+
+    /// What of the topics and registers would not be recovered as it is, for monitors: nothing, where
+    /// all of it is stored.
+    pub fn differs(&self, stored: &Stored) -> Option<&'static str> {
+        let (config, inc) = (self.config.clone(), *self.inc);
+        let topics =
+            Topics::start(config.clone(), inc, stored).ok().map(|topics| self.topics.differs(&topics));
+        let registers = Registers::start(config, inc, stored).ok().map(|r| self.registers.differs(&r));
+        match (topics, registers) {
+            (Some(None), Some(false)) => None,
+            (Some(Some(what)), _) => Some(what),
+            (None, _) => Some("topics, which do not decode,"),
+            (_, Some(true)) => Some("registers"),
+            (_, None) => Some("registers, which do not decode,"),
+        }
     }
 
     /// The topics, for monitors.
@@ -234,6 +271,9 @@ impl<M: StateMachine> Stack<M> {
             );
             return;
         }
+        if self.has_diverged() {
+            return; // its entries are those of all, its state is not
+        }
         if !self.source.pins() {
             // While a checkpoint is being written its rows still change: the asker asks again.
             let Some(last) = self.checkpoints.last.as_ref().filter(|_| !self.checkpoints.is_writing()) else {
@@ -263,6 +303,7 @@ impl<M: StateMachine> Stack<M> {
         machine.configure(&self.config);
         self.machine = machine;
         self.filter = meta.filter.clone();
+        self.cross_check.upon_installed();
         self.applied = applied;
         self.checkpoints.install(meta, turn);
         self.source.unpin();
@@ -369,7 +410,7 @@ impl<M: StateMachine> Stack<M> {
             self.refuse(up);
         }
         // First what is decided: an alarm among it keeps what grows from being proposed.
-        let replies = self.apply();
+        let replies = self.apply(turn, up);
         if self.refuses_growth() {
             for (request, given_up) in self.total_order.shrink(M::grows) {
                 up.expose(Indication::Refused { request, why: given_up.into() });
@@ -422,11 +463,14 @@ impl<M: StateMachine> Stack<M> {
     /// A process that lost its memory names its commands and questions like those of the life that
     /// it forgot: it asks for nothing, lest it takes another answer for its own.
     fn refuse(&mut self, up: Out<'_, M>) {
+        let diverged = self.has_diverged();
         for (request, given_up) in self.total_order.give_up() {
-            up.expose(Indication::Refused { request, why: given_up.into() });
+            let why = if diverged { Refusal::diverged(given_up) } else { given_up.into() };
+            up.expose(Indication::Refused { request, why });
         }
         for request in self.reads.give_up() {
-            up.expose(Indication::Refused { request, why: Refusal::NoLeader });
+            let why = if diverged { Refusal::Corrupt } else { Refusal::NoLeader };
+            up.expose(Indication::Refused { request, why });
         }
         returned(self.registers.give_up(), up);
         self.topics.give_up();
@@ -448,36 +492,69 @@ impl<M: StateMachine> Stack<M> {
     }
 
     /// Executes what is decided. Returns the replies to requests of this process.
-    fn apply(&mut self) -> Vec<(RequestId, M::Reply)> {
+    fn apply(&mut self, turn: &mut Turn, up: Out<'_, M>) -> Vec<(RequestId, M::Reply)> {
         let mut replies = Vec::new();
         while self.applied < self.paxos.decided() {
             let index = self.applied;
-            let Some(bytes) = self.paxos.log().get(index) else {
+            let Some(bytes) = self.paxos.log().get(index).cloned() else {
                 unreachable!("entry {index} is decided, not applied, and not in the log")
             };
             self.applied += 1;
             self.checkpoints.count(bytes.len());
-            let Some(entry) = Entry::decode(bytes) else {
-                tracing::error!(index, "a decided entry does not decode: skipped, by every process alike");
-                continue;
-            };
-            let Entry { origin, inc, seq, low, .. } = entry;
-            if !self.filter.admit(origin, inc, seq, low, self.config.mutants) {
-                continue;
+            replies.extend(self.execute(index, &bytes));
+            if !self.has_diverged() {
+                let at = (self.applied, bytes.len());
+                let diverged = self.cross_check.upon_applied(at, &mut self.machine, &self.filter, turn);
+                self.upon_compared(diverged, turn, up);
             }
-            let request = self.total_order.executed(&entry);
-            let unwanted = (origin, inc) == (self.config.me, *self.inc) && request.is_none();
-            if unwanted && self.config.mutants.on(Mutant::UnwantedSkipped) {
-                continue;
+        }
+        if self.has_diverged() {
+            // Executed they are, but what they are answered here is nobody's answer.
+            for (request, _) in replies.drain(..) {
+                up.expose(Indication::Refused { request, why: Refusal::LeaderChanged });
             }
-            let reply = self.machine.apply(index, entry.command.clone());
-            replies.extend(request.map(|request| (request, reply)));
         }
         replies
     }
 
+    /// Executes an entry, unless it was executed before. Returns the reply to a request of this process.
+    fn execute(&mut self, index: u64, bytes: &Bytes) -> Option<(RequestId, M::Reply)> {
+        let Some(entry) = Entry::decode(bytes) else {
+            tracing::error!(index, "a decided entry does not decode: skipped, by every process alike");
+            return None;
+        };
+        let Entry { origin, inc, seq, low, .. } = entry;
+        if !self.filter.admit(origin, inc, seq, low, self.config.mutants) {
+            return None;
+        }
+        let request = self.total_order.executed(&entry);
+        let unwanted = (origin, inc) == (self.config.me, *self.inc) && request.is_none();
+        if unwanted && self.config.mutants.on(Mutant::UnwantedSkipped) {
+            return None;
+        }
+        let reply = self.machine.apply(index, entry.command);
+        request.map(|request| (request, reply))
+    }
+
+    /// Whether this process knows that its state is not that of a majority.
+    fn has_diverged(&self) -> bool {
+        self.members.distrust() == Some(Distrust::Diverged)
+    }
+
+    /// States were compared, and this one is not that of a majority: it is shown to nobody any more.
+    fn upon_compared(&mut self, diverged: bool, turn: &mut Turn, up: Out<'_, M>) {
+        if diverged && !self.config.mutants.on(Mutant::DivergenceIgnored) && !self.has_diverged() {
+            self.members.upon_diverged(turn);
+            self.published = None;
+            up.expose(Indication::Diverged);
+        }
+    }
+
     /// Shows the state, once everything that was shown before the last crash is in it (rule 9).
     fn publish(&mut self, up: Out<'_, M>) {
+        if self.has_diverged() {
+            return;
+        }
         let open = match self.paxos.gate() {
             _ if self.published.is_some() || self.config.mutants.on(Mutant::ServeAtOnce) => true,
             Gate::Unknown => false,

@@ -4,6 +4,7 @@ mod space;
 
 use super::*;
 use crate::broadcast::{Load, Piece, StateMachine};
+use crate::consensus::Distrust;
 use crate::kernel::*;
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -59,6 +60,10 @@ impl StateMachine for Notes {
 
     fn view(&self) -> Vec<Bytes> {
         self.notes.clone()
+    }
+
+    fn digest(&mut self) -> u64 {
+        self.notes.iter().fold(Digest::default(), |digest, note| digest.bytes(note)).value()
     }
 
     fn begin_checkpoint(&mut self) {
@@ -181,7 +186,12 @@ impl World {
             damaged: false,
             origin: Origin::Own,
             timing: Timing { heartbeat: 2, election: 10, resend: 4 },
-            bounds: Bounds { checkpoint_entries: 20, tail_entries: 5, ..Bounds::default() },
+            bounds: Bounds {
+                checkpoint_entries: 20,
+                digest_entries: 10,
+                tail_entries: 5,
+                ..Bounds::default()
+            },
             mutants: Mutants::default(),
         };
         let process = |me| Process {
@@ -244,6 +254,7 @@ impl World {
                     let wanted = rows.filter(|(k, _)| *k >= from && k.main < end).take(3).cloned();
                     events.push(Event::Rows { ticket, rows: Some(wanted.collect()) });
                 }
+                Indication::Diverged => process.view = None,
                 Indication::Returned { .. } | Indication::Topics(_) | Indication::HandedOver => {}
             }
         }
@@ -351,6 +362,47 @@ fn a_crashed_leader_is_replaced_and_catches_up_by_snapshot() {
     assert_eq!(world.processes[old].view, world.processes[new].view);
     let (stack, _) = world.processes[old].stack.as_ref().unwrap();
     assert!(stack.status().checkpoint > 20, "it was beyond the log: {:?}", stack.status());
+}
+
+#[test]
+fn who_has_another_state_than_a_majority_serves_nothing_for_ever_and_the_others_go_on() {
+    let mut world = World::new(3);
+    world.run(40);
+    let bad = world.leader().unwrap();
+    for request in 0..30 {
+        world.execute(bad, request);
+        world.run(1);
+    }
+    world.run(20);
+    world.crash(bad);
+    world.run(60);
+    // Its checkpoint rots, and nothing of the state machine sees that.
+    world.processes[bad].disk.0.rows[0].1 = Bytes::from_static(b"rotten");
+    world.boot(bad);
+    let other = (bad + 1) % 3;
+    for request in 100..120 {
+        world.execute(other, request);
+        world.run(1);
+    }
+    world.run(40);
+    let role = |world: &World| world.processes[bad].stack.as_ref().unwrap().0.status().role;
+    assert_eq!(role(&world), Role::Learner(Distrust::Diverged));
+    assert_eq!(world.processes[bad].view, None);
+
+    world.execute(bad, 200);
+    world.upon(bad, vec![Event::Read { request: 201, patience: 100 }]);
+    world.run(10);
+    for request in [200, 201] {
+        assert_eq!(world.processes[bad].replies.get(&request), Some(&Err(Refusal::Corrupt)));
+    }
+    assert!((100..120).all(|request| world.processes[other].replies[&request].is_ok()));
+    assert!(world.leader().is_some_and(|leader| leader != bad));
+
+    world.crash(bad);
+    world.boot(bad);
+    world.run(40);
+    assert_eq!(role(&world), Role::Learner(Distrust::Diverged), "it is durable");
+    assert_eq!(world.processes[bad].view, None);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::proto::peer::{Envelope, Hello, Refused, envelope::Body};
 
 /// The version of the peer protocol that this build speaks. It grows with each new command of the log,
 /// too: who does not know one would take it for none, and have another state.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// What a replica says of itself.
 #[derive(Clone, PartialEq, Eq, Debug)]

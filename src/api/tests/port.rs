@@ -59,6 +59,11 @@ async fn grpc_and_plain_http_share_the_port() {
 async fn health_over_http_gives_the_reason() {
     let fake = Fake::default();
     let port = open(&fake, Limits::default()).await;
+    fake.state().diverged = true;
+    let (head, body) = http1(&port, "/health?serializable=true").await;
+    assert_eq!(head, "HTTP/1.1 503 Service Unavailable");
+    assert_eq!(body, r#"{"health":"false","reason":"ALARM CORRUPT"}"#);
+    fake.state().diverged = false;
     fake.state().leader = None;
     let (head, body) = http1(&port, "/health").await;
     assert_eq!(head, "HTTP/1.1 503 Service Unavailable");

@@ -86,6 +86,24 @@ async fn a_replica_is_healthy_with_a_leader_and_a_view() {
 }
 
 #[tokio::test]
+async fn a_replica_whose_state_is_not_that_of_a_majority_serves_nothing_and_says_so() {
+    const CORRUPT: &str = "etcdserver: corrupt cluster";
+    let fake = Fake::default();
+    kv(&fake).put(put("a", "1")).await.unwrap();
+    fake.state().diverged = true;
+    let status = refused(kv(&fake).put(put("a", "2")).await, Code::DataLoss, CORRUPT);
+    assert_eq!(status.metadata().get("kvorum-fate").unwrap(), "not-executed", "another replica does better");
+    refused(kv(&fake).range(get("a")).await, Code::DataLoss, CORRUPT);
+    let stale = crate::proto::etcdserverpb::RangeRequest { serializable: true, ..get("a") };
+    refused(kv(&fake).range(stale).await, Code::DataLoss, CORRUPT);
+    let ask = HealthCheckRequest { service: String::new() };
+    let health = HealthClient::new(all(&fake)).check(ask).await.unwrap().into_inner();
+    assert_eq!(health.status(), ServingStatus::NotServing);
+    let status = MaintenanceClient::new(all(&fake)).status(StatusRequest {}).await.unwrap().into_inner();
+    assert!(status.is_learner);
+}
+
+#[tokio::test]
 async fn reflection_lists_what_is_served_and_nothing_else() {
     use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
     use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;

@@ -13,7 +13,12 @@ pub(super) struct Model {
     pub compacted: i64,
     pub alarms: BTreeSet<(i32, u64)>,
     pub sessions: BTreeMap<u64, (u64, BTreeMap<u64, Reply>)>,
+    /// Their ids, the one that was used least recently first.
+    by_use: Vec<u64>,
 }
+
+/// Sessions that there may be.
+pub(super) const SESSIONS: usize = 3;
 
 impl Model {
     pub fn new() -> Self {
@@ -23,6 +28,7 @@ impl Model {
             compacted: -1,
             alarms: BTreeSet::new(),
             sessions: BTreeMap::new(),
+            by_use: Vec::new(),
         }
     }
 
@@ -94,6 +100,8 @@ impl Model {
     pub fn apply(&mut self, index: u64, command: &Command) -> Reply {
         let Some(call) = command.session else { return self.execute(index, &command.op) };
         let Some((low, replies)) = self.sessions.get_mut(&call.id) else { return Err(Error::SessionExpired) };
+        self.by_use.retain(|id| *id != call.id);
+        self.by_use.push(call.id);
         *low = call.low.max(*low);
         replies.retain(|seq, _| seq >= low);
         if call.seq < *low {
@@ -149,10 +157,15 @@ impl Model {
             }
             Op::OpenSession => {
                 self.sessions.insert(index + 1, Default::default());
+                self.by_use.push(index + 1);
+                if self.sessions.len() > SESSIONS {
+                    self.sessions.remove(&self.by_use.remove(0));
+                }
                 Ok(Response::SessionOpened(index + 1))
             }
             Op::CloseSession(id) => {
                 self.sessions.remove(id);
+                self.by_use.retain(|open| open != id);
                 Ok(Response::SessionClosed)
             }
         }

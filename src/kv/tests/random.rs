@@ -3,8 +3,9 @@
 //! After every step: replies and everything that can be read are the model's; and whatever of the
 //! checkpoint in progress is on disk, a replica that boots from it and replays the log is equal.
 
-use super::model::Model;
+use super::model::{Model, SESSIONS};
 use super::*;
+use crate::broadcast::StateMachine;
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -134,7 +135,7 @@ fn draft() -> impl Strategy<Value = Draft> {
         4 => txn_request().prop_map(Op::Txn),
         2 => (-1..6i64).prop_map(|revision| Op::Compact(CompactionRequest { revision, physical: false })),
         1 => (1..3i32, 1..3u64).prop_map(|(action, member_id)| Op::Alarm(AlarmRequest { action, member_id, alarm: 1 })),
-        1 => Just(Op::OpenSession),
+        2 => Just(Op::OpenSession),
         1 => (0..3u64).prop_map(Op::CloseSession),
     ];
     (op, prop::option::of((0..3usize, 0..4u64, 0..3u64))).prop_map(|(op, session)| Draft { op, session })
@@ -179,6 +180,13 @@ fn resolved(reply: Reply, disk: &Image) -> Reply {
         response.resolve(disk)?;
     }
     reply
+}
+
+/// Of few sessions, so that some are evicted.
+fn limited(mut machine: Machine) -> Machine {
+    let shared = SharedBounds { sessions: SESSIONS, ..SharedBounds::DEFAULT };
+    machine.configure(&config(shared, Mutants::default()));
+    machine
 }
 
 struct Run {
@@ -236,12 +244,15 @@ impl Run {
         }
         let piece = self.machine.checkpoint_step(budget);
         self.finished += usize::from(self.disk.store(piece));
-        self.equal(&self.replayed());
+        let mut replayed = self.replayed();
+        self.equal(&replayed);
+        assert_eq!(replayed.differs(&self.machine), None);
+        assert_eq!(replayed.digest(), self.machine.digest());
     }
 
     /// The replica after a crash now.
     fn replayed(&self) -> Machine {
-        let mut machine = self.disk.boot().expect("what is on disk is well");
+        let mut machine = limited(self.disk.boot().expect("what is on disk is well"));
         for index in machine.applied()..self.log.len() as u64 {
             let _ = machine.apply(index, &self.log[index as usize]);
         }
@@ -275,6 +286,7 @@ impl Run {
         let expected: Vec<_> =
             self.model.sessions.iter().map(|(id, (low, r))| (*id, *low, r.len())).collect();
         assert_eq!(sessions, expected);
+        assert_eq!(machine.sessions, self.machine.sessions, "with everything that follows from them");
     }
 
     fn check(&mut self, probe: &RangeRequest) {
@@ -312,7 +324,7 @@ proptest! {
         steps in prop::collection::vec((step(), range_request()), 1..80)
     ) {
         let mut run = Run {
-            machine: Machine::new(),
+            machine: limited(Machine::new()),
             disk: Image::default(),
             log: Vec::new(),
             model: Model::new(),

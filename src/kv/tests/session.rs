@@ -179,6 +179,60 @@ fn bounds_are_those_that_the_process_is_told_at_boot() {
 }
 
 #[test]
+fn a_session_that_opens_another_one_has_a_place_beside_it() {
+    let mut store = Store::default();
+    let first = open(&mut store);
+    let Ok(Response::SessionOpened(second)) = store.try_do(call(first, 1, 1, Op::OpenSession)) else {
+        panic!("no session")
+    };
+    assert_eq!(session(&store, first).used, session(&store, second).used);
+    store.checkpoint();
+    assert_eq!(store.machine.sessions, store.disk.boot().unwrap().sessions);
+    store.try_do(Op::CloseSession(second)).unwrap();
+    (0..MAX_SESSIONS).for_each(|_| _ = open(&mut store));
+    assert_eq!(
+        store.try_do(call(first, 1, 1, Op::OpenSession)),
+        EXPIRED,
+        "it kept its place, and is evicted"
+    );
+}
+
+/// The execution in the head of `session.rs`, at the bound: who reloaded evicts the same session as
+/// who lived on.
+#[test]
+fn a_session_opened_and_one_used_next_are_evicted_alike_after_a_reload() {
+    let [living, reloaded] = evictions(Mutants::default());
+    assert_eq!(living, reloaded);
+    let [opened, used] = living;
+    assert_eq!(opened, EXPIRED, "it was opened before the other one was used");
+    assert!(used.is_ok());
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn the_mutant_evicts_another_session_after_a_reload() {
+    use crate::kernel::Mutant;
+    let [living, reloaded] = evictions(Mutants::only(Mutant::SessionsByUseAlone));
+    assert_ne!(living, reloaded);
+}
+
+/// What a replica that lived on and one that reloaded answer to the session that was opened, and to
+/// the one that was used next, once one of them had to go.
+fn evictions(mutants: Mutants) -> [[Reply; 2]; 2] {
+    let mut living = Store::default();
+    living.machine.configure(&config(BOUNDS, mutants));
+    let [used, opened] = [open(&mut living), open(&mut living)];
+    living.try_do(call(used, 1, 1, put("a", "1"))).unwrap();
+    living.checkpoint();
+    let mut reloaded = Store { machine: living.disk.boot().unwrap(), log: living.log, ..Store::default() };
+    reloaded.machine.configure(&config(BOUNDS, mutants));
+    [living, reloaded].map(|mut store| {
+        (1..MAX_SESSIONS).for_each(|_| _ = open(&mut store));
+        [opened, used].map(|id| store.try_do(call(id, 2, 1, put("a", "2"))))
+    })
+}
+
+#[test]
 fn a_call_may_close_its_own_session() {
     let mut store = Store::default();
     let id = open(&mut store);

@@ -25,6 +25,36 @@ fn a_checkpoint_boots_as_it_was() {
 }
 
 #[test]
+fn the_digest_is_that_of_the_state_however_it_came_about() {
+    for seed in 0..20 {
+        let (mut asked_often, mut image) = (Ledger::default(), Image::default());
+        let mut asked_once = Ledger::default();
+        let mut digests = std::collections::BTreeSet::new();
+        for (index, command) in (0..).zip(commands(seed, 300)) {
+            let before = asked_often.view();
+            let _ = asked_often.execute(index, command.clone());
+            let _ = asked_once.execute(index, command);
+            if asked_often.view() != before {
+                assert!(
+                    digests.insert(asked_often.digest()),
+                    "another state, and the digest of an earlier one"
+                );
+            }
+            if index == 200 {
+                checkpoint(&mut asked_often, &mut image);
+            }
+        }
+        let mut booted: Ledger = image.boot().unwrap();
+        for (index, command) in (0..).zip(commands(seed, 300)).skip(201) {
+            let _ = booted.execute(index, command);
+        }
+        let digest = asked_often.digest();
+        assert_eq!((asked_once.digest(), booted.digest()), (digest, digest), "seed {seed}");
+        assert!(!booted.differs(&asked_once));
+    }
+}
+
+#[test]
 fn a_crash_at_every_step_leaves_the_last_finished_checkpoint() {
     for seed in 0..6 {
         let log = commands(seed, 300);

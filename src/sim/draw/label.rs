@@ -50,7 +50,8 @@ pub(super) fn label(bytes: &Bytes) -> Label {
         | Said::Accept(_)
         | Said::Paxos(_)
         | Said::Request(_)
-        | Said::CatchUp(_) => Subject::Log,
+        | Said::CatchUp(_)
+        | Said::CrossCheck(_) => Subject::Log,
     };
     let (kind, text) = match said {
         Said::Heartbeat(Heartbeat::Request { round, .. }) => (Kind::Heartbeat, format!("heartbeat {round}?")),
@@ -69,7 +70,9 @@ pub(super) fn label(bytes: &Bytes) -> Label {
         Said::Register(m) => (Kind::Protocol, register(&m)),
         Said::Request(o) => (Kind::Aside, request(&o)),
         Said::CatchUp(o) => (Kind::Aside, format!("catch-up (kind {})", o.kind())),
-        other @ (Said::Link(_) | Said::Broadcast(_)) => (Kind::Aside, other.to_string()),
+        other @ (Said::Link(_) | Said::Broadcast(_) | Said::CrossCheck(_)) => {
+            (Kind::Aside, other.to_string())
+        }
     };
     Label { text, kind, about }
 }

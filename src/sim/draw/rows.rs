@@ -143,6 +143,8 @@ fn focus(property: Option<Property>) -> Focus {
         Some(P::AtMostOnce | P::ClientHistory) => (Kind::Aside, &[Log]),
         Some(
             P::StateAgreement
+            | P::Reload
+            | P::DivergedStops
             | P::ConsensusValidity
             | P::ConsensusIntegrity
             | P::ConsensusAgreement

@@ -46,6 +46,7 @@ impl Elected {
             | Said::Membership(_)
             | Said::Request(_)
             | Said::CatchUp(_)
+            | Said::CrossCheck(_)
             | Said::Register(_)
             | Said::Link(_)
             | Said::Broadcast(_) => return Ok(()),

@@ -4,6 +4,7 @@
 //! crash of its sender now.
 
 use super::{Property, Verdict, ensure};
+use crate::broadcast::CrossCheckMessage;
 use crate::consensus::{Heartbeat, Membership, Paxos};
 use crate::kernel::{Ballot, Incarnation, ProcessId};
 use crate::sim::facts::Facts;
@@ -50,7 +51,8 @@ pub(super) fn said(p: ProcessId, inc: Incarnation, said: &Said, facts: &Facts) -
         | Said::CatchUp(_)
         | Said::Register(_)
         | Said::Link(_)
-        | Said::Broadcast(_) => true,
+        | Said::Broadcast(_)
+        | Said::CrossCheck(_) => true,
     };
     covered(holds, p, said, facts)
 }
@@ -73,6 +75,7 @@ pub(super) fn decided(p: ProcessId, said: &Said, chosen: u64) -> Verdict {
             | Paxos::AcceptSync { decided, .. }
             | Paxos::Decide { decided, .. },
         ) => *decided,
+        Said::CrossCheck(CrossCheckMessage::State(s) | CrossCheckMessage::Differs(s)) => s.applied,
         Said::Paxos(
             Paxos::PrepareReq
             | Paxos::Accepted { .. }

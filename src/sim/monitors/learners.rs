@@ -51,6 +51,7 @@ impl Learners {
             | Said::Membership(_)
             | Said::Request(_)
             | Said::CatchUp(_)
+            | Said::CrossCheck(_)
             | Said::Link(_)
             | Said::Broadcast(BroadcastMessage::Relay { .. })
             | Said::Register(RegisterMessage::Query { .. } | RegisterMessage::Impose { .. }) => false,

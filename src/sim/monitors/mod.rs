@@ -19,6 +19,7 @@ mod promises;
 mod publications;
 mod receipts;
 mod space;
+mod states;
 
 use self::chosen::Chosen;
 pub(super) use self::commits::Commits;
@@ -33,6 +34,7 @@ use self::promises::Promises;
 pub(super) use self::publications::Publications;
 pub(super) use self::receipts::{Receipts, Shown};
 pub(super) use self::space::Space;
+pub(super) use self::states::States;
 use super::disk::SimDisk;
 use super::facts::Facts;
 pub(super) use super::property::{Failure, Property, Verdict, ensure};
@@ -149,7 +151,8 @@ impl Monitors {
             | Said::CatchUp(_)
             | Said::Register(_)
             | Said::Link(_)
-            | Said::Broadcast(_) => {}
+            | Said::Broadcast(_)
+            | Said::CrossCheck(_) => {}
         }
         exposure::said(p, inc, said, seen.disk.facts())?;
         exposure::decided(p, said, self.chosen.len())

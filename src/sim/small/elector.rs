@@ -125,7 +125,8 @@ impl Elector {
             | Component::CatchUp
             | Component::Register
             | Component::Link
-            | Component::Broadcast => {}
+            | Component::Broadcast
+            | Component::CrossCheck => {}
         }
     }
 

@@ -2,7 +2,8 @@
 
 use super::{Out, Stack, returned};
 use crate::broadcast::{
-    CatchUpMessage, PublishError, StateMachine, TopicIndication, TopicRequest, TotalOrderMessage,
+    CatchUpMessage, CrossCheckMessage, PublishError, StateMachine, TopicIndication, TopicRequest,
+    TotalOrderMessage,
 };
 use crate::consensus::{Accept, Heartbeat, Membership, Paxos};
 use crate::kernel::{Bound, Component, Mutant, Opened, ProcessId, Turn};
@@ -134,6 +135,14 @@ impl<M: StateMachine> Stack<M> {
                 if let Ok(message) = frame.message::<RegisterMessage>() {
                     self.registers.set_voters(self.members.voters());
                     returned(self.registers.upon(from, message, turn), up);
+                }
+            }
+            Component::CrossCheck => {
+                if let Ok(message) = frame.message::<CrossCheckMessage>()
+                    && !self.has_diverged()
+                {
+                    let diverged = self.cross_check.upon(from, &message, turn);
+                    self.upon_compared(diverged, turn, up);
                 }
             }
             Component::Broadcast | Component::Link => {
