@@ -47,6 +47,8 @@ pub struct Workload {
     mix: Mix,
     rng: fastrand::Rng,
     written: u64,
+    /// Bytes that the next values have at least.
+    size: usize,
     /// Per key: what the client saw last, for comparisons that have a chance to hold.
     seen: BTreeMap<String, Option<String>>,
 }
@@ -59,7 +61,12 @@ impl Workload {
     pub fn new(label: impl Into<String>, keys: Vec<String>, mix: Mix, rng: fastrand::Rng) -> Workload {
         assert!(!keys.is_empty(), "a workload needs keys");
         assert!(mix.total() > 0, "a workload needs operations");
-        Workload { label: label.into(), keys, mix, rng, written: 0, seen: BTreeMap::new() }
+        Workload { label: label.into(), keys, mix, rng, written: 0, size: 0, seen: BTreeMap::new() }
+    }
+
+    /// Values that are drawn from now on have at least so many bytes: dots stand behind their names.
+    pub fn pad(&mut self, size: usize) {
+        self.size = size;
     }
 
     /// The next operation.
@@ -118,7 +125,8 @@ impl Workload {
 
     fn fresh(&mut self) -> String {
         self.written += 1;
-        format!("{}-{}", self.label, self.written)
+        let name = format!("{}-{}", self.label, self.written);
+        format!("{name:.<width$}", width = self.size)
     }
 }
 

@@ -58,6 +58,10 @@ pub(super) fn draw(rng: &mut Rng) -> Bounds {
         tail_entries: 0, 31;
         tail_bytes: 128, 4096;
         pinned_bytes: 1024, 16_384;
+        register_bytes: 8, 64;
+        message_bytes: 8, 64;
+        relayed_bytes: 64, 4096;
+        delivery_bytes: 256, 4096;
         undelivered: 4, 32;
         relayed_entries: 4, 64;
         delivery_entries: 4, 64;

@@ -4,6 +4,7 @@
 
 use super::disk::SimDisk;
 use super::property::{Property, Verdict, ensure};
+use super::sizes::{padded, unpadded};
 use crate::broadcast::{Delivery, Guarantee, Record, Relayed, Topic, TopicIndication};
 use crate::kernel::{LogId, ProcessId, ProcessSet};
 use bytes::Bytes;
@@ -59,13 +60,13 @@ pub(super) struct Broadcasts {
     watches_holders: bool,
 }
 
-/// The payload of a message.
-pub(super) fn payload(number: Number) -> Bytes {
-    format!("m{number}").into()
+/// The payload of a message, of so many bytes at least.
+pub(super) fn payload(number: Number, size: usize) -> Bytes {
+    padded(&format!("m{number}"), size).into()
 }
 
 fn number(payload: &Bytes) -> Option<Number> {
-    std::str::from_utf8(payload).ok()?.strip_prefix('m')?.parse().ok()
+    unpadded(std::str::from_utf8(payload).ok()?).strip_prefix('m')?.parse().ok()
 }
 
 /// What the entries of a log hold, from one on.

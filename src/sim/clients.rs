@@ -8,6 +8,7 @@ use super::coverage::Coverage;
 use super::monitors::{Failure, Property, Verdict, ensure};
 use super::process::Process;
 use super::service::{self, Answer, Session};
+use super::sizes::Sizes;
 use crate::history::{Call, Handle, Limits, Mix, Operation, Outcome, Recorder, Reply, Workload, verify};
 use crate::kernel::{ProcessId, Ticks};
 use crate::stack::{Event, Indication, Refusal, RequestId};
@@ -117,6 +118,8 @@ pub(super) struct Clients {
     ticks: Ticks,
     /// Whether space is short for the last time.
     calm: bool,
+    /// Sizes of values.
+    sizes: Sizes,
     /// Whether clients begin no more operations.
     stopped: bool,
     /// The step at which the last of those operations ended that no order explains.
@@ -124,7 +127,7 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub(super) fn new(mut rng: Rng, clients: usize, keys: &[String], ticks: Ticks) -> Self {
+    pub(super) fn new(mut rng: Rng, clients: usize, keys: &[String], ticks: Ticks, sizes: Sizes) -> Self {
         let mix = Mix { put: 45, get: 25, serializable: 15, delete: 3, cas: 12, txn: 0 };
         let patience = 300 << rng.u32(..4);
         let clients = (0..clients).map(|number| Client {
@@ -144,6 +147,7 @@ impl Clients {
             patience,
             ticks,
             calm: false,
+            sizes,
             stopped: false,
             accused: None,
         }
@@ -198,6 +202,7 @@ impl Clients {
         if client.sessions && client.session.is_none() {
             return self.ask(number, at, world, Job::Open, false);
         }
+        client.workload.pad(self.sizes.draw(&mut self.rng));
         let call = client.workload.draw();
         if let Call::Get { key, serializable: true } = &call {
             if !world.serves(at) {

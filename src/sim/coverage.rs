@@ -216,6 +216,8 @@ coverage! {
         republished: "publications sent again",
         /// Readers told that their cursor fell off.
         readers_fell_off: "readers that fell off",
+        /// Values and messages that were refused for their size.
+        too_large: "requests too large, refused",
     }
     Work {
         /// Entries decided.

@@ -7,6 +7,7 @@ use super::monitors::{Commits, Decisions, Publications, Shown};
 use super::property::{Failure, Property, Verdict, ensure};
 use super::receivers::{Receivers, Turn};
 use super::service::Up;
+use super::sizes::{Sizes, padded};
 use crate::atomic_commit::{Reason, Timeouts, Vote};
 use crate::broadcast::{Either, PublicationError, Publisher};
 use crate::kernel::{Mutants, ProcessId, ReplicatedBounds, Ticks};
@@ -33,6 +34,8 @@ const BOUNDS: ReplicatedBounds = ReplicatedBounds {
     finished: 2,
     topics: 2,
     topic_entries: 4,
+    topic_bytes: 512,
+    publication_bytes: 256,
     publishers: 3,
     ..ReplicatedBounds::MOST
 };
@@ -98,13 +101,23 @@ pub(super) struct LedgerClients {
     bounded: bool,
     probes: Vec<String>,
     patience: Ticks,
+    /// Sizes of publications.
+    sizes: Sizes,
     stopped: bool,
     mutants: Mutants,
 }
 
 impl LedgerClients {
-    pub(super) fn new(rng: Rng, clients: usize, processes: usize, patience: Ticks, mutants: Mutants) -> Self {
+    pub(super) fn new(
+        mut rng: Rng,
+        clients: usize,
+        processes: usize,
+        patience: Ticks,
+        mutants: Mutants,
+    ) -> Self {
+        let bounds = [BOUNDS.publication_bytes as usize, BOUNDS.topic_bytes as usize];
         Self {
+            sizes: Sizes::around(bounds, &mut rng),
             rng,
             clients: (0..clients + processes).map(|_| Client::default()).collect(),
             upkeep: (0..processes).map(|_| Upkeep::new(None, mutants)).collect(),
@@ -261,7 +274,10 @@ impl LedgerClients {
                 self.commits.acknowledges(&transaction, &participant);
                 Command::Acknowledge { transaction: transaction.to_string(), participant }
             }
-            _ => self.publish(number, text.into(), coverage),
+            _ => {
+                let size = self.sizes.draw(&mut self.rng);
+                self.publish(number, padded(&text, size).into(), coverage)
+            }
         })
     }
 
@@ -437,6 +453,16 @@ impl LedgerClients {
                 }
                 let topic = TOPICS.into_iter().find(|t| *t == topic).unwrap_or_default();
                 self.publications.tells(at, topic, *position, &payload)
+            }
+            (
+                Command::Publish { publisher, payload, .. },
+                Err(Error::Publication(PublicationError::TooLarge { .. })),
+            ) if payload.len() as u64 > BOUNDS.publication_bytes => {
+                coverage.too_large += 1;
+                if publisher.is_some() {
+                    self.clients[number].unpublished = None;
+                }
+                Ok(())
             }
             (Command::Publish { .. }, Err(Error::Publication(PublicationError::PublisherUnknown { .. }))) => {
                 self.clients[number].publisher = None;

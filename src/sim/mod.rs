@@ -48,6 +48,7 @@ mod script;
 mod service;
 mod shadow;
 mod shrink;
+mod sizes;
 pub mod small;
 mod subscriber;
 mod topics;

@@ -4,6 +4,7 @@ use super::atomicity::{Atomicity, Begun};
 use super::clients::{Asked, Glimpse, Life};
 use super::coverage::Coverage;
 use super::property::{Property, Verdict, ensure};
+use super::sizes::{Sizes, padded};
 use crate::kernel::{ProcessId, Ticks};
 use crate::register::{Ask, Failed, Outcome};
 use crate::stack::{Event, RequestId};
@@ -33,6 +34,8 @@ struct Waiting {
     /// The life of it that was asked.
     life: Life,
     since: Ticks,
+    /// Whether the value is larger than a register holds.
+    large: bool,
     register: usize,
     operation: Begun,
 }
@@ -45,6 +48,9 @@ pub(super) struct RegisterClients {
     registers: [Atomicity; NAMES.len()],
     next: RequestId,
     patience: Ticks,
+    sizes: Sizes,
+    /// Bytes that a register holds.
+    limit: usize,
     stopped: bool,
     /// Clients of whose operations one failed, for want of a majority.
     failed: BTreeSet<usize>,
@@ -53,15 +59,18 @@ pub(super) struct RegisterClients {
 }
 
 impl RegisterClients {
-    pub(super) fn new(rng: Rng, clients: usize, patience: Ticks) -> Self {
+    pub(super) fn new(mut rng: Rng, clients: usize, patience: Ticks, limit: usize) -> Self {
         let registers = NAMES.map(Atomicity::new);
         let clients = vec![None; clients];
+        let sizes = Sizes::around([limit], &mut rng);
         Self {
             rng,
             clients,
             registers,
             next: FIRST,
             patience,
+            sizes,
+            limit,
             stopped: false,
             failed: BTreeSet::new(),
             longest: 0,
@@ -95,13 +104,14 @@ impl RegisterClients {
         }
         let at = ProcessId(self.rng.u8(..world.processes.len() as u8));
         let (register, writes) = (self.rng.usize(..NAMES.len()), self.rng.bool());
-        self.begin(number, at, register, writes, world)
+        let size = self.sizes.draw(&mut self.rng);
+        self.begin(number, at, register, writes.then_some(size), world)
     }
 
     /// A write at one process, by a client of its own: where faults have stopped it must return.
     pub(super) fn probe(&mut self, at: ProcessId, world: Glimpse<'_>) -> Asked {
         self.clients.push(None);
-        self.begin(self.clients.len() - 1, at, 0, true, world)
+        self.begin(self.clients.len() - 1, at, 0, Some(0), world)
     }
 
     /// Whether that many probes, the last clients that there are, have all succeeded.
@@ -115,16 +125,20 @@ impl RegisterClients {
         number: usize,
         at: ProcessId,
         register: usize,
-        writes: bool,
+        writes: Option<usize>,
         world: Glimpse<'_>,
     ) -> Asked {
         let life = world.life(at)?;
         let request = self.next;
         self.next += 1;
-        let ask = if writes { Ask::Write(Bytes::from(format!("v{}", request - FIRST))) } else { Ask::Read };
+        let ask = match writes {
+            Some(size) => Ask::Write(Bytes::from(padded(&format!("v{}", request - FIRST), size))),
+            None => Ask::Read,
+        };
+        let large = ask.value().is_some_and(|value| value.len() > self.limit);
         let operation = self.registers[register].begin(at, ask.value());
         let since = world.processes[at.index()].ticks;
-        self.clients[number] = Some(Waiting { request, at, life, since, register, operation });
+        self.clients[number] = Some(Waiting { request, at, life, since, large, register, operation });
         let name = NAMES[register].to_owned();
         Some((at, Event::Register { request, name, ask, patience: self.patience }))
     }
@@ -146,6 +160,10 @@ impl RegisterClients {
             // It may take effect, and nobody was told so.
             Err(Failed::NoMajority | Failed::Unknown | Failed::TooMany) => {
                 self.failed.insert(number);
+                return Ok(());
+            }
+            Err(Failed::TooLarge { .. }) if waiting.large => {
+                coverage.too_large += 1;
                 return Ok(());
             }
             Err(other) => {

@@ -1,6 +1,7 @@
 //! How clients speak to the state machine: the only file of the simulator that knows what is
 //! replicated.
 
+use super::sizes;
 use crate::broadcast::{Either, StateMachine};
 use crate::history::{self, Call, Write};
 use crate::kernel::Rows;
@@ -197,7 +198,7 @@ pub(super) fn command_words(command: &Bytes) -> String {
 
 fn ledger_words(command: &ledger::Command) -> String {
     use ledger::Command;
-    let lossy = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+    let lossy = |bytes: &Bytes| sizes::shown(bytes).into_owned();
     match command {
         Command::Propose { instance, value } => format!("propose {} to {instance}", lossy(value)),
         Command::Begin { transaction, .. } => format!("begin transaction {transaction}"),
@@ -222,7 +223,7 @@ fn ledger_words(command: &ledger::Command) -> String {
 }
 
 fn op_words(op: &Op) -> String {
-    let lossy = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+    let lossy = |bytes: &Bytes| sizes::shown(bytes).into_owned();
     match op {
         Op::Put(r) => format!("put {}={}", lossy(&r.key), lossy(&r.value)),
         Op::DeleteRange(r) => format!("delete {}", lossy(&r.key)),

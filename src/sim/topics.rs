@@ -5,6 +5,7 @@ use super::clients::{Asked, Glimpse, Life};
 use super::coverage::Coverage;
 use super::disk::SimDisk;
 use super::property::{Property, Verdict, ensure};
+use super::sizes::Sizes;
 use super::subscriber::Subscriber;
 use crate::broadcast::{Context, Guarantee, PublishError, Record, Topic, TopicIndication, TopicRequest};
 use crate::kernel::{Bounds, LogId, ProcessId, Ticks, Timing};
@@ -25,6 +26,8 @@ struct Waiting {
     /// The life of it that was asked: its directory, and its incarnation.
     life: Life,
     number: Number,
+    /// Whether it is larger than a message may be.
+    large: bool,
 }
 
 /// A program that publishes, and takes what it saw along to another process.
@@ -60,6 +63,7 @@ pub(super) struct TopicClients {
     next: RequestId,
     timing: Timing,
     bounds: Bounds,
+    sizes: Sizes,
     stopped: bool,
     /// Processes at which a probe was refused.
     refused: BTreeSet<ProcessId>,
@@ -75,7 +79,15 @@ fn subscribed(at: ProcessId) -> Topic {
 }
 
 impl TopicClients {
-    pub(super) fn new(rng: Rng, publishers: usize, processes: usize, timing: Timing, bounds: Bounds) -> Self {
+    pub(super) fn new(
+        mut rng: Rng,
+        publishers: usize,
+        processes: usize,
+        timing: Timing,
+        bounds: Bounds,
+    ) -> Self {
+        let Bounds { message_bytes, relayed_bytes, delivery_bytes, .. } = bounds;
+        let sizes = Sizes::around([message_bytes, relayed_bytes, delivery_bytes], &mut rng);
         Self {
             rng,
             publishers: vec![Publisher::default(); publishers],
@@ -84,6 +96,7 @@ impl TopicClients {
             next: FIRST,
             timing,
             bounds,
+            sizes,
             stopped: false,
             refused: BTreeSet::new(),
         }
@@ -137,26 +150,36 @@ impl TopicClients {
         }
         let at = ProcessId(self.rng.u8(..world.processes.len() as u8));
         let guarantee = GUARANTEES[self.rng.usize(..GUARANTEES.len())];
-        self.begin(client, at, guarantee, world)
+        let size = self.sizes.draw(&mut self.rng);
+        self.begin(client, at, guarantee, size, world)
     }
 
     /// A publication at one process, by a client of its own: where faults have stopped it must be
     /// confirmed.
     pub(super) fn probe(&mut self, at: ProcessId, world: Glimpse<'_>) -> Asked {
         self.publishers.push(Publisher::default());
-        self.begin(self.publishers.len() - 1, at, Guarantee::Fifo, world)
+        self.begin(self.publishers.len() - 1, at, Guarantee::Fifo, 0, world)
     }
 
-    fn begin(&mut self, client: usize, at: ProcessId, guarantee: Guarantee, world: Glimpse<'_>) -> Asked {
+    fn begin(
+        &mut self,
+        client: usize,
+        at: ProcessId,
+        guarantee: Guarantee,
+        size: usize,
+        world: Glimpse<'_>,
+    ) -> Asked {
         let life = world.life(at)?;
         let request = self.request();
         let saw = self.publishers[client].saw.clone().filter(|_| guarantee == Guarantee::Causal);
         let number = self.judge.asks(at, guarantee, saw.as_ref().map(|(number, _)| *number));
-        self.publishers[client].waiting = Some(Waiting { request, at, life, number });
+        let payload = payload(number, size);
+        let large = payload.len() > self.bounds.message_bytes;
+        self.publishers[client].waiting = Some(Waiting { request, at, life, number, large });
         let context = saw.map(|(_, context)| context).unwrap_or_default();
         let topic = topic(ProcessId(self.rng.u8(..2)), guarantee);
         let patience = 4 * self.timing.election;
-        let publish = TopicRequest::Publish { request, topic, context, payload: payload(number), patience };
+        let publish = TopicRequest::Publish { request, topic, context, payload, patience };
         Some((at, Event::Topics(publish)))
     }
 
@@ -203,7 +226,7 @@ impl TopicClients {
                 let mine =
                     |p: &&mut Publisher| p.waiting.is_some_and(|w| w.request == *request && w.at == at);
                 let Some(publisher) = self.publishers.iter_mut().find(mine) else { return Ok(()) };
-                let Some(Waiting { number, .. }) = publisher.waiting.take() else { return Ok(()) };
+                let Some(Waiting { number, large, .. }) = publisher.waiting.take() else { return Ok(()) };
                 match outcome {
                     Ok(published) => {
                         coverage.publications += 1;
@@ -219,6 +242,10 @@ impl TopicClients {
                         | PublishError::Unknown,
                     ) => {
                         self.refused.insert(at);
+                        Ok(())
+                    }
+                    Err(PublishError::TooLarge { .. }) if large => {
+                        coverage.too_large += 1;
                         Ok(())
                     }
                     Err(

@@ -2,6 +2,7 @@
 
 use super::registers::Number;
 use super::service::{self, Up};
+use super::sizes;
 use super::trace::{Note, Subject};
 use crate::broadcast::{Either, Record, TopicIndication, TopicRequest};
 use crate::kernel::ProcessId;
@@ -115,5 +116,5 @@ fn record(record: &Record) -> String {
 }
 
 fn lossy(bytes: &Bytes) -> std::borrow::Cow<'_, str> {
-    String::from_utf8_lossy(bytes)
+    sizes::shown(bytes)
 }

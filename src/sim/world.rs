@@ -15,12 +15,13 @@ use super::registers::RegisterClients;
 use super::said::Said;
 use super::script::Move;
 use super::service;
+use super::sizes::Sizes;
 use super::topics::TopicClients;
 use super::trace::{Note, Part, Trace};
 use super::words;
 use super::{Options, Profile};
 use crate::consensus::Paxos;
-use crate::kernel::{self, Component, Config, Opened, Origin, ProcessId, Release, Timing};
+use crate::kernel::{self, Bounds, Component, Config, Opened, Origin, ProcessId, Release, Timing};
 use crate::stack::{Event, Indication, Role};
 use bytes::Bytes;
 use fastrand::Rng;
@@ -94,11 +95,13 @@ impl World {
         let keys: Vec<String> =
             ["a", "b", "c", "d"][..rng.usize(1..=4)].iter().map(|k| (*k).into()).collect();
         let patience = 4 * timing.election;
+        let Bounds { undecided_bytes, frame_bytes, sync_bytes, checkpoint_step, .. } = bounds;
+        let sizes = Sizes::around([undecided_bytes, frame_bytes, sync_bytes, checkpoint_step], rng);
         Self {
             processes: (0..n as u8).map(|me| Process::new(config(me))).collect(),
             network: Network::new(n, rng.bool(), bounds),
-            clients: Clients::new(rng.fork(), clients, &keys, patience),
-            registers: RegisterClients::new(rng.fork(), clients / 2, patience),
+            clients: Clients::new(rng.fork(), clients, &keys, patience, sizes),
+            registers: RegisterClients::new(rng.fork(), clients / 2, patience, bounds.register_bytes),
             topics: TopicClients::new(rng.fork(), clients / 3, n, timing, bounds),
             ledger: LedgerClients::new(rng.fork(), clients / 2, n, patience, options.mutants),
             bounds,

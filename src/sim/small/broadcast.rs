@@ -139,7 +139,7 @@ impl<K: Kind> Monitor<Topics> for Publishers<K> {
             request: number as u64,
             topic: Topic { guarantee: K::GUARANTEE, name: "t".to_owned() },
             context: Context::default(),
-            payload: payload(number),
+            payload: payload(number, 0),
             patience: PATIENCE,
         }]
     }

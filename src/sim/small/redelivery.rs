@@ -105,7 +105,7 @@ impl Monitor<Topics> for Readers {
                 request: PUBLISH + number as u64,
                 topic: topic(),
                 context: Context::default(),
-                payload: payload(number),
+                payload: payload(number, 0),
                 patience: PATIENCE,
             });
         }
