@@ -56,6 +56,40 @@ async fn what_was_acknowledged_survives_any_kill() {
     }
 }
 
+/// Values of 8 and 10 MB: two of them are more than what a leader sends undecided in one go, and than a
+/// process that lacks decided entries is sent by its leader.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_larger_than_the_bounds_on_many_survive_their_leaders() {
+    let mut cluster = Cluster::new();
+    (0..3).for_each(|n| cluster.start_with(n, &["--max-request-bytes", "16000000"]));
+    let client = cluster.client();
+    let value = |round: u8, megabytes: usize| vec![b'a' + round; megabytes * 1_000_000];
+    client.put("a", "").await.unwrap();
+    let sizes = [8, 10, 8, 10];
+    for round in 0..4 {
+        let leader = cluster.leader().await;
+        let writes = sizes.iter().enumerate().map(|(key, megabytes)| {
+            let (client, value) = (client.clone(), value(round, *megabytes));
+            tokio::spawn(async move { client.put(format!("large{key}"), value).await })
+        });
+        let writes: Vec<_> = writes.collect();
+        tokio::time::sleep(Duration::from_millis(100 + 150 * u64::from(round))).await;
+        cluster.kill(leader);
+        for write in writes {
+            write.await.unwrap().unwrap_or_else(|e| panic!("round {round}: {e}; {}", cluster.logs()));
+        }
+        cluster.start(leader);
+        cluster.serves(leader).await;
+    }
+    for (key, megabytes) in sizes.iter().enumerate() {
+        let got = client.get(format!("large{key}")).await.unwrap();
+        assert!(got.first().is_some_and(|kv| kv.value[..] == value(3, *megabytes)), "large{key}");
+    }
+    let refused = client.put("a", vec![0; 16_000_001]).await.unwrap_err();
+    assert!(refused.to_string().contains("request is too large"), "{refused}");
+    client.put("a", "small").await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart_under_load_fails_no_request() {
     let mut cluster = Cluster::new();

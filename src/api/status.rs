@@ -29,6 +29,7 @@ pub(super) fn of_kv(error: kv::Error) -> Status {
 pub(super) fn of_refused(why: Refused) -> Status {
     let code = match why {
         Refused::Stack(Refusal::TooMany | Refusal::NoSpace) => Code::ResourceExhausted,
+        Refused::Stack(Refusal::TooLarge) => Code::InvalidArgument,
         Refused::Stack(Refusal::NoLeader | Refusal::TimedOut | Refusal::LeaderChanged) => Code::Unavailable,
         // Of this replica alone: another one does better.
         Refused::Stack(Refusal::Corrupt) => return not_executed(of_kv(kv::Error::Corrupt)),
@@ -190,6 +191,7 @@ mod tests {
             (Code::DataLoss, "etcdserver: corrupt cluster", Refusal::Corrupt.into()),
             (Code::ResourceExhausted, "etcdserver: too many requests", Refusal::TooMany.into()),
             (Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded", Refusal::NoSpace.into()),
+            (Code::InvalidArgument, "etcdserver: request is too large", Refusal::TooLarge.into()),
             (Code::Unavailable, "etcdserver: server stopped", Refused::Halted),
         ] {
             let status = of_refused(why);

@@ -45,5 +45,5 @@ pub use topic::{
     UnknownSubscriber,
 };
 pub use topics::Topics;
-pub use total_order::{Entry, GivenUp, TotalOrder, TotalOrderMessage};
+pub use total_order::{Entry, GivenUp, NotTaken, TotalOrder, TotalOrderMessage};
 pub use uniform_reliable::UniformReliable;

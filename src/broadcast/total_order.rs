@@ -110,6 +110,15 @@ impl Pending {
     }
 }
 
+/// Why a command is not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotTaken {
+    /// Too many wait already.
+    TooMany,
+    /// Its entry would be larger than one may be.
+    TooLarge,
+}
+
 /// Why a command was given up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum GivenUp {
@@ -151,8 +160,17 @@ impl TotalOrder {
         }
     }
 
-    /// Broadcasts a command; false when too many wait already.
-    pub fn broadcast(&mut self, request: u64, command: Bytes, patience: Ticks, turn: &mut Turn) -> bool {
+    /// Broadcasts a command.
+    ///
+    /// # Errors
+    /// When too many wait already, or no frame would carry its entry: then it is not broadcast.
+    pub fn broadcast(
+        &mut self,
+        request: u64,
+        command: Bytes,
+        patience: Ticks,
+        turn: &mut Turn,
+    ) -> Result<(), NotTaken> {
         let low = self.pending.keys().next().copied().unwrap_or(self.next);
         let bound = self.config.bounds.requests;
         let hit = if self.pending.len() >= bound {
@@ -163,14 +181,18 @@ impl TotalOrder {
         };
         if let Some(hit) = hit {
             turn.hit(hit);
-            return false;
+            return Err(NotTaken::TooMany);
         }
         let seq = self.next;
-        self.next += 1;
         let entry = Entry { origin: self.config.me, inc: self.inc, seq, low, command }.encode();
+        if entry.len() > self.config.bounds.entry_bytes {
+            turn.hit(Bound::EntryBytes);
+            return Err(NotTaken::TooLarge);
+        }
+        self.next += 1;
         self.pending
             .insert(seq, Pending { request, entry, deadline: self.now + patience, sent: None, copies: 0 });
-        true
+        Ok(())
     }
 
     /// Nobody waits for the request any more.
@@ -275,10 +297,12 @@ impl TotalOrder {
         given_up
     }
 
-    /// Commands to be proposed here. What finds no room is dropped: its origin sends it again.
+    /// Commands to be proposed here. What finds no room is dropped: its origin sends it again. So is
+    /// what is too large: no frame would carry it on, and nothing behind it in the log would be decided.
     pub fn enqueue(&mut self, entries: Vec<(Ticks, Bytes)>, turn: &mut Turn) {
         let room = self.config.bounds.requests * self.config.processes;
-        for (patience, entry) in entries {
+        let limit = self.config.bounds.entry_bytes;
+        for (patience, entry) in entries.into_iter().filter(|(_, entry)| entry.len() <= limit) {
             let size = self.queue_bytes + entry.len();
             let many = self.queue.len() >= room;
             if (many || size > self.config.bounds.queue_bytes) && !self.queue.is_empty() {

@@ -2,6 +2,7 @@
 //! may change.
 
 use super::messages::{Paxos, Session};
+use super::run::Run;
 use crate::kernel::{
     Ballot, Config, Incarnation, LogId, Logged, LoggedLog, Mutant, Stored, Ticks, Turn, Undecodable,
 };
@@ -27,6 +28,14 @@ pub struct Durable {
     pub len: u64,
 }
 
+/// The last promise, and what of its answer has come: it is staged in no log, and goes with the
+/// promise.
+#[derive(Clone, Debug)]
+struct Pledge {
+    sess: Session,
+    staged: Option<Run>,
+}
+
 /// The durable state: promise, accepted ballot, log, decided prefix.
 ///
 /// Invariants, asserted where they change:
@@ -48,7 +57,7 @@ pub struct Acceptor {
     /// Whether the incarnation is durable.
     booted: bool,
     /// The last promise, while an `AcceptSync` that answers it may be taken.
-    session: Option<Session>,
+    pledge: Option<Pledge>,
     sessions: u64,
     gate: Gate,
     /// When the log last was found short of being durable; none while it is durable.
@@ -83,7 +92,7 @@ impl Acceptor {
             stored_decided,
             durable,
             booted: false,
-            session: None,
+            pledge: None,
             sessions: 0,
             gate: Gate::Unknown,
             unsynced_since: None,
@@ -144,14 +153,36 @@ impl Acceptor {
         }
     }
 
+    /// The last promise, while an `AcceptSync` that answers it may be taken.
+    pub fn session(&self) -> Option<Session> {
+        self.pledge.as_ref().map(|pledge| pledge.sess)
+    }
+
+    /// The index behind the last entry that is staged of the answer to the last promise; 0 if none.
+    pub fn staged(&self) -> u64 {
+        self.pledge.as_ref().and_then(|pledge| pledge.staged.as_ref()).map_or(0, Run::upto)
+    }
+
+    /// Stages a chunk of a run that starts at `from`. Says whether it brought anything.
+    pub fn stage(&mut self, from: u64, at: u64, chunk: &[Bytes]) -> bool {
+        let limit = self.config.bounds.run_bytes();
+        let Some(pledge) = &mut self.pledge else { return false };
+        pledge.staged.get_or_insert_with(|| Run::new(from)).take(at, chunk, limit)
+    }
+
+    /// What is staged, to be taken into the log.
+    pub fn take_staged(&mut self) -> Option<Run> {
+        self.pledge.as_mut()?.staged.take()
+    }
+
     /// Whether an `AcceptSync` for this promise may still be taken.
     pub fn awaits(&self, sess: Session) -> bool {
-        self.session == Some(sess) || self.config.mutants.on(Mutant::SyncWithoutSession)
+        self.session() == Some(sess) || self.config.mutants.on(Mutant::SyncWithoutSession)
     }
 
     /// Whether the process stands outside its leader's log: since its boot, or since it caught up.
     pub fn is_adrift(&self) -> bool {
-        self.session.is_none()
+        self.pledge.is_none()
     }
 
     /// Time passes.
@@ -197,20 +228,22 @@ impl Acceptor {
         if n > *self.prom {
             self.prom.set(n, turn);
             self.report(turn);
-        } else if let Some(session) = self.session {
+        } else if let Some(sess) = self.session() {
             // What it says still holds; a fresh one would refuse the answer that is on its way, and
             // with a slow disk every answer.
-            return session;
+            return sess;
         }
         self.sessions += 1;
         let sess = Session { inc: self.inc, number: self.sessions };
-        self.session = Some(sess);
+        let kept = self.config.mutants.on(Mutant::ChunkOfAnotherSession);
+        let staged = self.take_staged().filter(|_| kept);
+        self.pledge = Some(Pledge { sess, staged });
         sess
     }
 
     /// Takes over the log of ballot `n` (rules 4 and 5): everything from `from` on is replaced by
-    /// `entries`, and `acc` moves, in one batch.
-    pub fn adopt(&mut self, n: Ballot, from: u64, mut entries: Vec<Bytes>, turn: &mut Turn) {
+    /// `entries`, and `acc` moves, in one batch. `decided` of it is.
+    pub fn adopt(&mut self, n: Ballot, from: u64, mut entries: Vec<Bytes>, decided: u64, turn: &mut Turn) {
         assert!(
             n == *self.prom && n > *self.acc,
             "log of {n} adopted at prom {} acc {}",
@@ -224,33 +257,52 @@ impl Acceptor {
             self.acc.set(n, turn);
             self.apart = Some((keep, entries));
             self.report(turn);
+            self.decide(decided);
             return;
         }
+        self.take_staged();
         self.log.truncate(keep, turn);
         self.log.append(entries, turn);
         self.acc.set(n, turn);
+        self.decide(decided);
         self.store_decided(turn);
         self.report(turn);
     }
 
-    /// Within ballot `acc`: skips what is there, appends what continues the log. Says whether
-    /// there was a gap.
-    pub fn extend(&mut self, from: u64, mut entries: Vec<Bytes>, turn: &mut Turn) -> bool {
+    /// Within ballot `acc`: skips what is there, appends what continues the log; `decided` of it is.
+    /// Says whether there was a gap.
+    ///
+    /// What is decided is stored with the entries that its leader sent knowing it. So the log beyond
+    /// the stored decided prefix, anywhere, is never more than a leader may have undecided
+    /// ([`Bounds::undecided_most`](crate::kernel::Bounds::undecided_most)): a leader adopts no more
+    /// than its best promiser had beyond its own prefix, and proposes nothing above the bound. Were
+    /// the prefix stored with the *next* entries, each leader could add some in turn:
+    ///
+    /// ```text
+    /// leader 1   adopts 8 MiB, decides them, proposes a frame ── all crash: stored is what was before
+    /// leader 2     adopts 9 MiB, decides them, proposes a frame ── all crash
+    /// leader 3       adopts 10 MiB …
+    /// ```
+    pub fn extend(&mut self, from: u64, mut entries: Vec<Bytes>, decided: u64, turn: &mut Turn) -> bool {
         if self.config.mutants.on(Mutant::GapFilled) && from > self.log.len() {
             self.log.append(vec![Bytes::new(); (from - self.log.len()) as usize], turn);
         }
         let len = self.log.len();
         if from > len {
+            self.decide(decided);
             return true;
         }
         if self.config.mutants.on(Mutant::SyncShortens) && from + (entries.len() as u64) < len {
             self.log.truncate((from + entries.len() as u64).max(self.decided), turn);
+            self.decide(decided);
             return false;
         }
         let have = entries.len().min((len - from) as usize);
         entries.drain(..have);
-        if !entries.is_empty() {
-            self.log.append(entries, turn);
+        let grows = !entries.is_empty();
+        self.log.append(entries, turn);
+        self.decide(decided);
+        if grows {
             self.store_decided(turn);
             self.report(turn);
         }
@@ -265,11 +317,30 @@ impl Acceptor {
         grew
     }
 
+    /// Whether a process that stands at `from`, and has what lies below `at`, must learn outside the
+    /// ballots: what it lacks is not in the log any more, or is decided and too much. Then there is
+    /// something decided to learn, since nothing is trimmed that is not. What is *not* decided is no
+    /// reason, however much it is: it cannot be learned, and a leader that answered so would lead,
+    /// trusted by all, and decide nothing for ever.
+    pub fn must_teach(&self, from: u64, at: u64) -> bool {
+        let decided = self.decided.saturating_sub(from) as usize;
+        let limit = self.config.bounds.sync_bytes;
+        at < self.log.first() || at == from && self.log.read(from, decided, limit).len() < decided
+    }
+
+    /// A chunk of the log from `at`, of what lies below `end`: as much as fits a frame, and one entry
+    /// at least.
+    pub fn chunk(&self, at: u64, end: u64) -> Vec<Bytes> {
+        let bounds = &self.config.bounds;
+        let entries = bounds.frame_entries.min(end.saturating_sub(at) as usize);
+        self.log.read(at, entries, bounds.frame_bytes)
+    }
+
     /// Promises nothing below a ballot any more, without a promise to its leader.
     fn raise(&mut self, n: Ballot, turn: &mut Turn) {
         if n > *self.prom {
             self.prom.set(n, turn);
-            self.session = None;
+            self.pledge = None;
             self.report(turn);
         }
     }
@@ -307,7 +378,7 @@ impl Acceptor {
         self.log.append(new, turn);
         self.log.append(beyond, turn);
         self.decided = upto;
-        self.session = None;
+        self.pledge = None;
         self.store_decided(turn);
         self.report(turn);
     }
@@ -322,7 +393,7 @@ impl Acceptor {
             self.log.trim(applied, turn);
         }
         self.decided = applied;
-        self.session = None;
+        self.pledge = None;
         self.store_decided(turn);
         self.report(turn);
     }

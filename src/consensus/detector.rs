@@ -34,6 +34,8 @@ pub struct Facts {
     pub votes: bool,
     /// Whose votes count.
     pub voters: ProcessSet,
+    /// How many election timeouts it leaves to others before it stands.
+    pub yields: u64,
 }
 
 /// What was last heard of a peer.
@@ -156,7 +158,9 @@ impl Detector {
         let unhappy = !self.happy
             && self.config.peers().filter(|p| self.hears(*p)).all(|p| !self.heard[p.index()].happy);
         self.unhappy_rounds = if unhappy { self.unhappy_rounds + 1 } else { 0 };
-        let asked_enough = self.unhappy_rounds > PATIENT_ROUNDS || self.config.processes == 1;
+        let timing = &self.config.timing;
+        let patience = u64::from(PATIENT_ROUNDS) + facts.yields * timing.election.div_ceil(timing.heartbeat);
+        let asked_enough = u64::from(self.unhappy_rounds) > patience || self.config.processes == 1;
         facts.votes
             && !facts.engaged
             && asked_enough

@@ -2,23 +2,37 @@
 
 use super::acceptor::Acceptor;
 use super::candidate::Promise;
-use super::messages::{Accept, Paxos};
+use super::messages::{Accept, Held, Paxos};
 use super::reads::{Asked, Reads};
 use crate::kernel::{Ballot, Bound, Config, Mutant, ProcessId, ProcessSet, Ticks, Turn};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
+/// A leader whose ballot does not get on for so many election timeouts, though it hears a majority,
+/// gives up.
+const STUCK: Ticks = 4;
+
 /// What a leader knows of one follower.
 #[derive(Debug, Clone, Copy)]
 struct Follower {
-    /// Whether it was sent an `AcceptSync` in this ballot.
+    /// Whether it was sent all of the `AcceptSync` in this ballot.
     synced: bool,
+    /// Whether it has accepted in this ballot.
+    joined: bool,
+    /// The most that it said it has staged of the `AcceptSync`.
+    held: u64,
     /// The next entry to send.
     next: u64,
     /// The length that it acknowledged in this ballot.
     matched: u64,
     /// When it last got on, or was last asked.
     progress: Ticks,
+}
+
+impl Follower {
+    fn new(now: Ticks) -> Self {
+        Self { synced: false, joined: false, held: 0, next: 0, matched: 0, progress: now }
+    }
 }
 
 /// A process that leads in ballot `n`.
@@ -43,6 +57,8 @@ pub struct Leader {
     pub reads: Reads,
     /// Reads that came before everything adopted was decided.
     early_reads: Vec<Asked>,
+    /// When the ballot last got on, or had nothing to get on with.
+    moved: Ticks,
     /// When somebody asked to give leadership away, and whether the offer was sent.
     pub leaving: Option<(Ticks, bool)>,
     /// Mutant `QuorumOfMessages`: every length that was acknowledged, one for each message.
@@ -58,8 +74,7 @@ impl Leader {
         promises: BTreeMap<ProcessId, Promise>,
         now: Ticks,
     ) -> Self {
-        let fresh = Follower { synced: false, next: 0, matched: 0, progress: now };
-        let followers = config.peers().map(|p| (p, fresh)).collect();
+        let followers = config.peers().map(|p| (p, Follower::new(now))).collect();
         Self {
             config,
             n,
@@ -70,6 +85,7 @@ impl Leader {
             waiting: promises,
             reads: Reads::default(),
             early_reads: Vec::new(),
+            moved: now,
             leaving: None,
             votes: Vec::new(),
         }
@@ -94,6 +110,7 @@ impl Leader {
         }
         if !self.ready {
             self.ready = true;
+            self.moved = now;
             for (from, promise) in std::mem::take(&mut self.waiting) {
                 self.sync(from, &promise, acceptor, now, turn);
             }
@@ -101,7 +118,7 @@ impl Leader {
         if self.config.mutants.on(Mutant::QuorumOfMessages) {
             self.votes.push(durable.len);
         }
-        self.count(acceptor, turn);
+        self.count(acceptor, now, turn);
     }
 
     /// A promise, also one that comes after the election.
@@ -123,10 +140,14 @@ impl Leader {
         }
     }
 
-    /// Sends a promiser what it lacks of the leader's log (rule 5).
+    /// Sends a promiser the next chunk of what it lacks of the adopted log (rule 5): what it has staged
+    /// of that, the promise says. What the leader has proposed since follows in an `Accept`, so that
+    /// the end stays where it is while the log grows.
     fn sync(&mut self, to: ProcessId, promise: &Promise, acceptor: &Acceptor, now: Ticks, turn: &mut Turn) {
         let Some(follower) = self.followers.get_mut(&to) else { return };
-        let log = acceptor.log();
+        if follower.joined && promise.acc != self.n {
+            return; // from before it accepted
+        }
         let from = if promise.acc == self.n || self.config.mutants.on(Mutant::SyncFromTheEnd) {
             promise.len
         } else if promise.acc == self.adopted_acc {
@@ -135,32 +156,36 @@ impl Leader {
         } else {
             promise.decided
         };
-        if from > log.len() {
+        if from > acceptor.log().len() {
             return;
         }
-        let limit = self.config.bounds.sync_bytes + self.config.bounds.undecided_bytes;
-        if !super::sequence::fits(log, from, limit) {
+        let (end, decided) = (self.adopted_len.max(from), acceptor.decided());
+        let at = promise.held.clamp(from, end);
+        follower.progress = now;
+        if promise.held > follower.held {
+            (follower.held, self.moved) = (promise.held, now);
+        }
+        if acceptor.must_teach(from, at) {
             turn.hit(Bound::SyncBytes);
-            turn.send(to, &Paxos::Behind { n: self.n, decided: acceptor.decided() });
-            follower.progress = now;
+            turn.send(to, &Paxos::Behind { n: self.n, decided });
             return;
         }
-        let entries = log.read(from, usize::MAX, usize::MAX);
-        let message =
-            Paxos::AcceptSync { n: self.n, sess: promise.sess, from, entries, decided: acceptor.decided() };
-        turn.send(to, &message);
-        *follower = Follower { synced: true, next: log.len(), progress: now, ..*follower };
+        let entries = acceptor.chunk(at, end);
+        follower.synced = at + entries.len() as u64 == end;
+        follower.next = end.max(follower.matched);
+        turn.send(to, &Paxos::AcceptSync { n: self.n, sess: promise.sess, from, at, entries, end, decided });
+        self.replicate(acceptor, turn);
     }
 
     /// Appends to the leader's log, and lets the proposal leave at once.
     pub fn propose(&mut self, entries: Vec<Bytes>, acceptor: &mut Acceptor, turn: &mut Turn) {
         assert!(self.ready && acceptor.acc() == self.n && acceptor.prom() == self.n);
         let from = acceptor.log().len();
-        let gap = acceptor.extend(from, entries, turn);
+        let gap = acceptor.extend(from, entries, acceptor.decided(), turn);
         assert!(!gap);
         self.replicate(acceptor, turn);
         if self.config.mutants.on(Mutant::LeaderCountsEarly) {
-            self.count(acceptor, turn);
+            self.count(acceptor, self.moved, turn);
         }
     }
 
@@ -222,9 +247,11 @@ impl Leader {
         if len > acceptor.log().len() {
             return;
         }
-        if len > follower.matched {
-            follower.matched = len;
+        if len > follower.matched || !follower.joined {
+            follower.matched = len.max(follower.matched);
+            follower.joined = true;
             follower.progress = now;
+            self.moved = now;
         }
         follower.next = follower.next.max(follower.matched);
         if gap {
@@ -233,12 +260,12 @@ impl Leader {
         if self.config.mutants.on(Mutant::QuorumOfMessages) {
             self.votes.push(len);
         }
-        self.count(acceptor, turn);
+        self.count(acceptor, now, turn);
         self.replicate(acceptor, turn);
     }
 
     /// Decides what a majority holds durably.
-    fn count(&mut self, acceptor: &mut Acceptor, turn: &mut Turn) {
+    fn count(&mut self, acceptor: &mut Acceptor, now: Ticks, turn: &mut Turn) {
         let own = match (acceptor.durable().acc == self.n, self.config.mutants.on(Mutant::LeaderCountsEarly))
         {
             (_, true) => acceptor.log().len(),
@@ -251,7 +278,11 @@ impl Leader {
         }
         lengths.sort_unstable_by(|a, b| b.cmp(a));
         let chosen = lengths[self.config.majority() - 1];
-        if acceptor.decide(chosen) && !self.config.mutants.on(Mutant::DecideUnsaid) {
+        let grew = acceptor.decide(chosen);
+        if grew {
+            self.moved = now;
+        }
+        if grew && !self.config.mutants.on(Mutant::DecideUnsaid) {
             let message = Paxos::Decide { n: self.n, decided: acceptor.decided() };
             let synced = self.followers.iter().filter(|(_, f)| f.synced).map(|(p, _)| *p);
             turn.send_all(synced.collect::<Vec<_>>(), &message);
@@ -268,7 +299,7 @@ impl Leader {
             }
             f.progress = now;
             if !f.synced {
-                turn.send(*p, &prepare(self.n, f.matched, acceptor));
+                turn.send(*p, &prepare((self.n, f.matched, None), acceptor));
             } else if f.matched < acceptor.log().len() {
                 f.next = f.matched;
                 stalled = true;
@@ -286,6 +317,18 @@ impl Leader {
         }
     }
 
+    /// Whether the ballot does not get on, though there is something to get on with: entries that are
+    /// not decided, or a majority that has not joined. `connected` says whether a majority is heard;
+    /// where it is not, others see that by themselves, and this one goes on when they are back.
+    pub fn is_stuck(&mut self, acceptor: &Acceptor, connected: bool, now: Ticks) -> bool {
+        let joined = 1 + self.followers.values().filter(|f| f.joined).count();
+        let done = acceptor.decided() == acceptor.log().len() && joined >= self.config.majority();
+        if done || !connected || !self.ready {
+            self.moved = now;
+        }
+        now - self.moved > STUCK * self.config.timing.election
+    }
+
     /// Asks everyone to confirm a round of reads.
     pub fn send_round(&mut self, round: u64, acceptor: &Acceptor, turn: &mut Turn) {
         let inc = acceptor.incarnation();
@@ -295,7 +338,7 @@ impl Leader {
     /// Answers a process that asks for its `Prepare`.
     pub fn upon_prepare_req(&self, from: ProcessId, acceptor: &Acceptor, turn: &mut Turn) {
         let acked = self.followers.get(&from).map_or(0, |f| f.matched);
-        turn.send(from, &prepare(self.n, acked, acceptor));
+        turn.send(from, &prepare((self.n, acked, None), acceptor));
     }
 
     /// A read: only the newest of each process waits, since its answer serves the older ones too.
@@ -328,7 +371,9 @@ impl Leader {
     }
 }
 
-/// What a leader says to a follower that is not in step; `acked` is what it acknowledged.
-fn prepare(n: Ballot, acked: u64, acceptor: &Acceptor) -> Paxos {
-    Paxos::Prepare { n, acc: acceptor.acc(), len: acceptor.log().len(), decided: acceptor.decided(), acked }
+/// What a candidate asks, and a leader whose follower is not in step: `acked` is what that one
+/// acknowledged, `held` what is there of the suffix that it promised.
+pub fn prepare((n, acked, held): (Ballot, u64, Option<Held>), acceptor: &Acceptor) -> Paxos {
+    let (acc, len, decided) = (acceptor.acc(), acceptor.log().len(), acceptor.decided());
+    Paxos::Prepare { n, acc, len, decided, acked, held }
 }

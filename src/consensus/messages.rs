@@ -5,12 +5,21 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// Names one promise of one incarnation of a process.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 pub struct Session {
     /// The incarnation that promised.
     pub inc: Incarnation,
     /// Counts its promises.
     pub number: u64,
+}
+
+/// What a candidate has of the suffix of a promise, which comes in chunks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Held {
+    /// The promise.
+    pub sess: Session,
+    /// The index behind the last entry that it has.
+    pub upto: u64,
 }
 
 /// Sequence Paxos: prepare, accept, reads. Lengths and indices count entries from the start of the
@@ -31,6 +40,8 @@ pub enum Paxos {
         decided: u64,
         /// What the receiver has acknowledged in `n`, by which it sees whether it still has it.
         acked: u64,
+        /// What it has of the suffix of the receiver's promise: the next chunk is wanted.
+        held: Option<Held>,
     },
     /// The promise to accept nothing below `n`, with what the candidate lacks.
     Promise {
@@ -44,29 +55,41 @@ pub enum Paxos {
         len: u64,
         /// Its decided prefix.
         decided: u64,
-        /// The index of the first entry of `suffix`.
+        /// Where what the candidate lacks starts: it reaches up to `len`, if the promiser's (acc, len)
+        /// is the greater.
         from: u64,
-        /// The entries from there to `len`, where the promiser's (acc, len) is the greater; else none.
+        /// The index of the first entry of `suffix`.
+        at: u64,
+        /// A chunk of what the candidate lacks.
         suffix: Vec<Bytes>,
+        /// The index behind the last entry that the promiser has staged of the `AcceptSync` that
+        /// answers this promise; 0 if none: the next chunk is wanted.
+        held: u64,
     },
-    /// Instead of a promise: the candidate lacks decided entries that are too many for a promise,
-    /// or no longer in the log. It catches up before it stands again.
+    /// Instead of a promise, or of an answer to one: the receiver lacks decided entries that are too
+    /// many for that, or no longer in the log. It learns them first. Only what is decided can be
+    /// learned: where nothing of what the receiver lacks is decided, this is never the answer, however
+    /// much it is.
     Behind {
-        /// The candidate's ballot.
+        /// The ballot.
         n: Ballot,
         /// The decided prefix of the one who answers.
         decided: u64,
     },
-    /// The new leader's log, as far as this promiser lacks it.
+    /// The log that the new leader adopted, as far as this promiser lacks it: a chunk of it.
     AcceptSync {
         /// The leader's ballot.
         n: Ballot,
         /// The promise that it answers.
         sess: Session,
-        /// The index of the first entry.
+        /// Where what the promiser lacks starts.
         from: u64,
-        /// The entries from there to the end of the leader's log.
+        /// The index of the first of `entries`.
+        at: u64,
+        /// The entries of this chunk.
         entries: Vec<Bytes>,
+        /// Where what the promiser lacks ends: what follows goes in an `Accept`.
+        end: u64,
         /// The leader's decided prefix.
         decided: u64,
     },

@@ -13,6 +13,7 @@ pub mod leader;
 mod members;
 mod messages;
 mod reads;
+mod run;
 mod sequence;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,6 @@ pub use acceptor::Gate;
 pub use detector::{Detector, Facts};
 pub use instances::{Instances, ProposeError};
 pub use members::Members;
-pub use messages::{Accept, Distrust, Heartbeat, Membership, Paxos, Session};
+pub use messages::{Accept, Distrust, Heartbeat, Held, Membership, Paxos, Session};
 pub use reads::Asked;
 pub use sequence::{Notice, SequencePaxos};

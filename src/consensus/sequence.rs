@@ -15,11 +15,14 @@
 //! batch, before they are acknowledged or counted. **On recovery** neither ballot nor leadership is
 //! resumed: the process follows, and asks the leader for its `Prepare`.
 
+mod follow;
+
 use super::acceptor::{Acceptor, Gate};
-use super::candidate::{Candidate, Promise};
-use super::leader::Leader;
-use super::messages::{Accept, Paxos};
+use super::candidate::{Candidate, Promise, Suffix};
+use super::leader::{Leader, prepare};
+use super::messages::Paxos;
 use super::reads::Asked;
+use super::run::Run;
 use crate::kernel::{
     Ballot, Bound, Config, Incarnation, LoggedLog, Mutant, ProcessId, ProcessSet, Stored, Ticks, Turn,
     Undecodable,
@@ -65,15 +68,12 @@ pub struct SequencePaxos {
     voters: ProcessSet,
     /// The greatest ballot seen anywhere.
     highest: Ballot,
-    /// When this process last asked a leader for its `Prepare`.
+    /// When this process last asked a leader for its `Prepare`, or heard that the leader is at it.
     asked: Option<Ticks>,
+    /// The decided prefix with which this process last gave up its leadership.
+    gave_up: Option<u64>,
     now: Ticks,
     notices: Vec<Notice>,
-}
-
-/// Whether the entries from `from` to the end of the log are all there and at most `limit` bytes.
-pub(super) fn fits(log: &LoggedLog, from: u64, limit: usize) -> bool {
-    from >= log.first() && log.read(from, usize::MAX, limit).len() as u64 == log.len() - from
 }
 
 impl SequencePaxos {
@@ -92,6 +92,7 @@ impl SequencePaxos {
             role: Role::Follower,
             voters: ProcessSet::default(),
             asked: None,
+            gave_up: None,
             now: 0,
             notices: Vec::new(),
             config,
@@ -229,19 +230,19 @@ impl SequencePaxos {
         self.highest = n;
         tracing::info!(process = %self.config.me, ballot = %n, "stands for leader");
         self.acceptor.promise(n, turn);
-        self.role = Role::Candidate(Candidate::new(n, self.now));
-        self.send_prepare(n, ProcessSet::default(), turn);
+        let own = (self.acceptor.acc(), self.acceptor.log().len());
+        self.role = Role::Candidate(Candidate::new(n, own, self.now));
+        turn.send_all(self.config.peers(), &prepare((n, 0, None), &self.acceptor));
     }
 
-    fn send_prepare(&self, n: Ballot, except: ProcessSet, turn: &mut Turn) {
-        let prepare = Paxos::Prepare {
-            n,
-            acc: self.acceptor.acc(),
-            len: self.acceptor.log().len(),
-            decided: self.acceptor.decided(),
-            acked: 0,
-        };
-        turn.send_all(self.config.peers().filter(|p| !except.contains(*p)), &prepare);
+    /// Whom this process lets stand before it does: nobody, but after it gave up its leadership, and
+    /// until something is decided again. Then its place in the ring behind the last one who stood: who
+    /// gave up stands after those who did not, and of several who did each has its turn.
+    pub fn yields(&self) -> u64 {
+        let (me, last) = (u64::from(self.config.me.0), u64::from(self.highest.process.0));
+        let n = self.config.processes as u64;
+        let nothing_since = self.gave_up == Some(self.acceptor.decided());
+        if nothing_since { 1 + (me + n - last % n + n - 1) % n } else { 0 }
     }
 
     /// A ballot promised elsewhere was heard of: one below it ends (rule 2).
@@ -305,33 +306,6 @@ impl SequencePaxos {
         self.acceptor.trim(before, turn);
     }
 
-    /// The leader's proposal.
-    pub fn upon_accept(&mut self, from: ProcessId, accept: Accept, turn: &mut Turn) {
-        let Accept { n, from: index, entries, decided } = accept;
-        if !self.votes() || !self.voters.contains(from) || n.process != from || from == self.config.me {
-            return;
-        }
-        self.highest = self.highest.max(n);
-        if n < self.acceptor.prom() {
-            turn.send(from, &Paxos::Nack { prom: self.acceptor.prom() });
-            return;
-        }
-        if n != self.acceptor.prom() || n != self.acceptor.acc() {
-            self.ask_prepare(from, turn);
-            return;
-        }
-        let gap = self.acceptor.extend(index, entries, turn);
-        self.acceptor.decide(decided);
-        turn.send(from, &Paxos::Accepted { n, len: self.acceptor.log().len(), gap });
-    }
-
-    fn ask_prepare(&mut self, leader: ProcessId, turn: &mut Turn) {
-        if self.asked.is_none_or(|at| self.now - at >= self.config.timing.resend) {
-            self.asked = Some(self.now);
-            turn.send(leader, &Paxos::PrepareReq);
-        }
-    }
-
     /// A message of the protocol.
     pub fn upon(&mut self, from: ProcessId, message: Paxos, turn: &mut Turn) {
         if let Paxos::Durable { inc, prom, acc, len } = message {
@@ -348,25 +322,25 @@ impl SequencePaxos {
                 Role::Leader(leader) => leader.upon_prepare_req(from, &self.acceptor, turn),
                 Role::Candidate(_) | Role::Follower => {}
             },
-            Paxos::Prepare { n, acc, len, decided, acked } => {
+            Paxos::Prepare { n, acc, len, decided, acked, held } => {
                 if self.has_forgotten(n, acked) {
                     self.notices.push(Notice::Forgot);
                 } else {
-                    self.upon_prepare(from, n, (acc, len, decided), turn);
+                    self.upon_prepare(from, n, (acc, len, decided), held, turn);
                 }
             }
-            Paxos::Promise { n, sess, acc, len, decided, from: start, suffix } => {
-                let promise = Promise { sess, acc, len, decided, from: start, suffix };
-                self.upon_promise(from, n, promise, turn);
+            Paxos::Promise { n, sess, acc, len, decided, from: start, at, suffix, held } => {
+                let promise = Promise { sess, acc, len, decided, held };
+                self.upon_promise(from, n, promise, &Suffix { from: start, at, entries: suffix }, turn);
             }
             Paxos::Behind { n, decided } => self.upon_behind(from, n, decided),
-            Paxos::AcceptSync { n, sess, from: start, entries, decided } => {
+            Paxos::AcceptSync { n, sess, from: start, at, entries, end, decided } => {
                 if n == self.acceptor.prom()
                     && n.process == from
                     && matches!(self.role, Role::Follower)
                     && self.acceptor.awaits(sess)
                 {
-                    self.upon_accept_sync(n, start, entries, decided, turn);
+                    self.upon_accept_sync((n, sess), (start, at, end), entries, decided, turn);
                 }
             }
             Paxos::Accepted { n, len, gap } => {
@@ -427,53 +401,20 @@ impl SequencePaxos {
         self.try_adopt(turn);
     }
 
-    /// Whether this process has lost what it had acknowledged in ballot `n` (rule 13): while accRnd
-    /// is n, the durable length never shrinks, and neither promise nor accRnd ever does.
-    fn has_forgotten(&self, n: Ballot, acked: u64) -> bool {
-        acked > 0
-            && (self.acceptor.prom() < n
-                || self.acceptor.acc() < n
-                || (self.acceptor.acc() == n && self.acceptor.log().len() < acked))
-    }
-
-    /// Rule 3.
-    fn upon_prepare(&mut self, from: ProcessId, n: Ballot, theirs: (Ballot, u64, u64), turn: &mut Turn) {
-        if n.process != from {
-            return;
-        }
-        self.highest = self.highest.max(n);
-        if n < self.acceptor.prom() {
-            turn.send(from, &Paxos::Nack { prom: self.acceptor.prom() });
-            return;
-        }
-        let (their_acc, their_len, their_decided) = theirs;
-        let log = self.acceptor.log();
-        let (mut acc, mut len, decided) = (self.acceptor.acc(), log.len(), self.acceptor.decided());
-        if self.config.mutants.on(Mutant::PromiseIgnoresQueue) {
-            let durable = self.acceptor.durable();
-            (acc, len) = (durable.acc, durable.len.min(len).max(decided));
-        }
-        let more = (acc, len) > (their_acc, their_len);
-        let start = match (more, acc == their_acc) {
-            (true, true) => their_len.min(len),
-            (true, false) => their_decided.min(len),
-            (false, _) => len,
-        };
-        if more && !fits(log, start, self.config.bounds.sync_bytes + self.config.bounds.undecided_bytes) {
-            turn.hit(Bound::SyncBytes);
-            turn.send(from, &Paxos::Behind { n, decided });
-            return;
-        }
-        let suffix = log.read(start, (len - start) as usize, usize::MAX);
-        self.role = Role::Follower;
-        let sess = self.acceptor.promise(n, turn);
-        turn.send(from, &Paxos::Promise { n, sess, acc, len, decided, from: start, suffix });
-    }
-
-    fn upon_promise(&mut self, from: ProcessId, n: Ballot, promise: Promise, turn: &mut Turn) {
+    fn upon_promise(
+        &mut self,
+        from: ProcessId,
+        n: Ballot,
+        promise: Promise,
+        suffix: &Suffix,
+        turn: &mut Turn,
+    ) {
         match &mut self.role {
             Role::Candidate(candidate) if candidate.n == n => {
-                candidate.upon_promise(from, promise);
+                if candidate.upon_promise(from, promise, suffix, self.config.bounds.run_bytes()) {
+                    candidate.since = self.now;
+                    self.ask_for_suffix(turn);
+                }
                 self.try_adopt(turn);
             }
             Role::Leader(leader) if leader.n == n => {
@@ -483,53 +424,40 @@ impl SequencePaxos {
         }
     }
 
-    /// Rule 4: with promises of a majority, the log of the greatest (accRnd, len) is adopted.
+    /// Asks for the next chunk of the suffix that is to be adopted, if any of it is missing.
+    fn ask_for_suffix(&self, turn: &mut Turn) {
+        if let Role::Candidate(candidate) = &self.role
+            && let Some((p, held)) = candidate.wanted()
+        {
+            turn.send(p, &prepare((candidate.n, 0, Some(held)), &self.acceptor));
+        }
+    }
+
+    /// Rule 4: with promises of a majority, the log of the greatest (accRnd, len) is adopted, once all
+    /// of it is there.
     fn try_adopt(&mut self, turn: &mut Turn) {
         let Role::Candidate(candidate) = &mut self.role else { return };
-        if !candidate.durable || candidate.promised().len() + 1 < self.config.majority() {
+        if !candidate.durable
+            || candidate.promised().len() + 1 < self.config.majority()
+            || candidate.wanted().is_some()
+        {
             return;
         }
-        let own = (self.acceptor.acc(), self.acceptor.log().len());
-        let (from, suffix, acc) = match candidate.best(own) {
-            Some(best) => (best.from, best.suffix.clone(), best.acc),
-            None => (own.1, Vec::new(), own.0),
+        let (acc, run) = match candidate.best() {
+            Some((_, best)) => best.log(),
+            None => (self.acceptor.acc(), Run::new(self.acceptor.log().len())),
         };
         let (n, decided) = (candidate.n, candidate.decided());
-        self.acceptor.adopt(n, from, suffix, turn);
+        self.acceptor.adopt(n, run.from(), run.into_entries(), decided, turn);
         let len = self.acceptor.log().len();
         if !self.config.mutants.on(Mutant::StoreAdoptionApart) {
             assert!(decided <= len, "the log adopted in {n} has {len} entries, and {decided} are decided");
         }
-        self.acceptor.decide(decided);
         self.acceptor.learn_gate(len);
         tracing::info!(process = %self.config.me, ballot = %n, len, decided, "leads");
         let Role::Candidate(candidate) = std::mem::replace(&mut self.role, Role::Follower) else { return };
         let leader = Leader::new(self.config.clone(), n, (acc, len), candidate.into_promises(), self.now);
         self.role = Role::Leader(Box::new(leader));
-    }
-
-    /// Rule 5.
-    fn upon_accept_sync(&mut self, n: Ballot, from: u64, entries: Vec<Bytes>, decided: u64, turn: &mut Turn) {
-        let end = from + entries.len() as u64;
-        if n == self.acceptor.acc() {
-            self.acceptor.extend(from, entries, turn);
-        } else if from <= self.acceptor.log().len() {
-            self.acceptor.adopt(n, from, entries, turn);
-        } else {
-            return;
-        }
-        self.acceptor.learn_gate(end);
-        self.acceptor.decide(decided);
-        turn.send(n.process, &Paxos::Accepted { n, len: self.acceptor.log().len(), gap: false });
-    }
-
-    fn upon_behind(&mut self, from: ProcessId, n: Ballot, decided: u64) {
-        let stands_in_it = matches!(&self.role, Role::Candidate(c) if c.n == n);
-        let follows_it = n.process == from && n >= self.acceptor.prom();
-        if decided > self.acceptor.decided() && (stands_in_it || follows_it) {
-            self.role = Role::Follower;
-            self.notices.push(Notice::Behind { source: from });
-        }
     }
 
     /// Sends the next round of reads, and answers those that are confirmed.
@@ -573,15 +501,27 @@ impl SequencePaxos {
                 if now - candidate.since > timing.election {
                     tracing::info!(process = %self.config.me, ballot = %candidate.n, "gives up its candidacy");
                     self.role = Role::Follower;
+                } else if now - candidate.since > timing.election / 2 && candidate.set_aside(now) {
+                    self.ask_for_suffix(turn);
+                    self.try_adopt(turn);
                 } else if now - candidate.asked >= timing.resend {
                     candidate.asked = now;
                     let (n, promised) = (candidate.n, candidate.promised());
-                    self.send_prepare(n, promised, turn);
+                    let missing = self.config.peers().filter(|p| !promised.contains(*p));
+                    turn.send_all(missing, &prepare((n, 0, None), &self.acceptor));
+                    self.ask_for_suffix(turn);
                 }
             }
             Role::Leader(leader) => {
                 leader.tick(&self.acceptor, now, turn);
-                if let Some((since, offered)) = leader.leaving {
+                let connected = alive.len() + 1 >= self.config.majority();
+                if leader.is_stuck(&self.acceptor, connected, now)
+                    && !self.config.mutants.on(Mutant::LeaderNeverGivesUp)
+                {
+                    tracing::warn!(process = %self.config.me, ballot = %leader.n, "cannot go on: gives up its leadership");
+                    self.gave_up = Some(self.acceptor.decided());
+                    self.role = Role::Follower;
+                } else if let Some((since, offered)) = leader.leaving {
                     if alive.is_empty() || now - since > timing.election {
                         leader.leaving = None;
                     } else if !offered && let Some(heir) = leader.heir(&self.acceptor, alive) {

@@ -4,38 +4,74 @@ use super::*;
 use crate::kernel::*;
 use bytes::Bytes;
 
-struct Null;
-impl Disk for Null {
-    fn commit(&mut self, _: &Batch) -> Result<(), DiskError> {
+mod chunks;
+
+/// Variables and logs in memory.
+#[derive(Default)]
+struct Memory(Stored);
+
+impl Disk for Memory {
+    fn commit(&mut self, batch: &Batch) -> Result<(), DiskError> {
+        for store in batch.stores() {
+            match store {
+                Store::Put { var, value } => {
+                    self.0.vars.insert(var.clone(), value.clone());
+                }
+                Store::Append { log, first, entries } => {
+                    let held = &mut self.0.logs.entry(*log).or_default().entries;
+                    held.truncate(*first as usize);
+                    held.extend_from_slice(entries);
+                }
+                Store::TruncateSuffix { log, len } => {
+                    self.0.logs.entry(*log).or_default().entries.truncate(*len as usize);
+                }
+                other => unreachable!("{other:?}"),
+            }
+        }
         Ok(())
     }
 }
 
 struct Net {
+    bounds: Bounds,
     nodes: Vec<(SequencePaxos, Journal<()>)>,
+    disks: Vec<Memory>,
     wires: Vec<(usize, usize, Opened)>,
 }
 
 impl Net {
     fn new(n: usize) -> Self {
-        let config = |me: u8| Config {
-            me: ProcessId(me),
-            processes: n,
+        Self::bounded(n, Bounds::default())
+    }
+
+    fn bounded(n: usize, bounds: Bounds) -> Self {
+        let disks = (0..n).map(|_| Memory::default()).collect();
+        let mut net = Self { bounds, nodes: Vec::new(), disks, wires: Vec::new() };
+        net.nodes = (0..n).map(|me| net.boot(me, n, 1)).collect();
+        net
+    }
+
+    fn boot(&self, me: usize, processes: usize, inc: Incarnation) -> (SequencePaxos, Journal<()>) {
+        let config = Config {
+            me: ProcessId(me as u8),
+            processes,
             configuration: 7,
             disk: 1,
             boot: 1,
             damaged: false,
             origin: Origin::Own,
             timing: Timing::default(),
-            bounds: Bounds::default(),
+            bounds: self.bounds,
             mutants: Mutants::default(),
         };
-        let node = |me: u8| {
-            let mut paxos = SequencePaxos::start(config(me), 1, &Stored::default(), 0).unwrap();
-            paxos.set_voters(config(me).members().collect());
-            (paxos, Journal::new(Mutants::default()))
-        };
-        Self { nodes: (0..n as u8).map(node).collect(), wires: Vec::new() }
+        let mut paxos = SequencePaxos::start(config.clone(), inc, &self.disks[me].0, 0).unwrap();
+        paxos.set_voters(config.members().collect());
+        (paxos, Journal::new(Mutants::default()))
+    }
+
+    /// A process crashes, and comes back in another incarnation.
+    fn crash(&mut self, me: usize, inc: Incarnation) {
+        self.nodes[me] = self.boot(me, self.nodes.len(), inc);
     }
 
     fn act(&mut self, i: usize, f: impl FnOnce(&mut SequencePaxos, &mut Turn)) {
@@ -43,7 +79,7 @@ impl Net {
         let ((), release) = journal.turn(|turn, _| f(paxos, turn));
         let mut frames = release.frames;
         if let Some(commit) = journal.next_commit() {
-            frames.extend(journal.synced(commit.run(&mut Null).unwrap()).frames);
+            frames.extend(journal.synced(commit.run(&mut self.disks[i]).unwrap()).frames);
         }
         for frame in frames {
             let Outgoing { to, frame } = frame.into_inner();

@@ -19,6 +19,8 @@ pub struct Bounds {
     pub queue_bytes: usize,
     /// Bytes that a leader may have proposed and not decided.
     pub undecided_bytes: usize,
+    /// Bytes of one entry of the log; a command that makes a larger one is refused.
+    pub entry_bytes: usize,
     /// Entries in one frame.
     pub frame_entries: usize,
     /// Bytes of entries in one frame.
@@ -150,12 +152,16 @@ macro_rules! demand {
 
 const _: () = assert!(Bounds::DEFAULT.check().is_ok());
 
+/// What a frame holds beside its entries: names, lengths, deadlines.
+const ENVELOPES: usize = 64 << 10;
+
 impl Bounds {
     /// Those of a replica whose settings say nothing else.
     pub const DEFAULT: Self = Self {
         requests: 4096,
         queue_bytes: 64 << 20,
         undecided_bytes: 8 << 20,
+        entry_bytes: (16 << 20) + (64 << 10),
         frame_entries: 1024,
         frame_bytes: 1 << 20,
         peer_frames: 4096,
@@ -196,6 +202,18 @@ impl Bounds {
     /// What lies around a message in a frame: its topic, most of all.
     pub const MESSAGE_HEADER: usize = 128;
 
+    /// The most that may be undecided: a leader below `undecided_bytes` proposes a frame more, whose
+    /// last entry may be the largest.
+    pub const fn undecided_most(&self) -> usize {
+        self.undecided_bytes + self.frame_bytes + self.entry_bytes
+    }
+
+    /// The most that one process sends another in chunks, before that takes it into its log: what is
+    /// decided, up to `sync_bytes`, and what is not.
+    pub const fn run_bytes(&self) -> usize {
+        self.sync_bytes + self.undecided_most()
+    }
+
     /// What bounds demand of one another.
     ///
     /// # Errors
@@ -209,8 +227,8 @@ impl Bounds {
             self.frame_bytes <= self.journal_bytes, "what one frame says may wait for the disk";
             self.window > 0 && self.window_bytes > 0, "a follower is sent one entry at least";
             self.frame_bytes <= self.undecided_bytes, "a frame is not larger than what may be undecided";
-            2 * (self.undecided_bytes + self.sync_bytes) <= MAX_BODY,
-                "a promise, or its answer, fits in a frame";
+            self.frame_bytes + self.entry_bytes + ENVELOPES <= MAX_BODY,
+                "a frame is filled until it has enough, and its last entry may be the largest";
             self.checkpoint_entries > 0 && self.checkpoint_bytes > 0, "a checkpoint covers one entry at least";
             self.digest_entries > 0, "states are compared after one entry at least";
             self.checkpoint_step > 0 && self.checkpoint_span > 0, "a piece of a checkpoint gets on";

@@ -37,6 +37,7 @@ bounds! {
     QueueBytes: "bytes of commands queued at the leader", "one more is dropped, and sent again";
     UndecidedBytes: "bytes proposed and not decided", "the leader proposes no more";
     UndurableBytes: "bytes that a leader proposed ahead of its disk", "the leader proposes no more";
+    EntryBytes: "bytes of an entry of the log", "a larger command is refused";
     FrameEntries: "entries in a frame", "the next frame has the others";
     FrameBytes: "bytes of entries in a frame", "the next frame has the others";
     PeerFrames: "frames that wait for a peer", "one more is dropped";

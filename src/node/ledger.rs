@@ -357,7 +357,8 @@ impl Handle {
                 | Refusal::NoLeader
                 | Refusal::TooMany
                 | Refusal::NoSpace
-                | Refusal::Corrupt => {
+                | Refusal::Corrupt
+                | Refusal::TooLarge => {
                     return Err(refused.into());
                 }
             }

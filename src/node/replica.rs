@@ -18,7 +18,9 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// The most bytes of a command.
-pub const COMMAND_BYTES: usize = 10 << 20;
+pub const COMMAND_BYTES: usize = 16 << 20;
+// An entry of the log has room for it, with what lies around it: names, numbers, a session.
+const _: () = assert!(COMMAND_BYTES + (1 << 10) <= crate::kernel::Bounds::DEFAULT.entry_bytes);
 
 /// A running replica. Dropping it stops it in the background, without waiting and without handing
 /// leadership over; [`Replica::shutdown`] is the gentle way.

@@ -264,8 +264,13 @@ fn bounds(texts: &Texts) -> Result<Bounds, String> {
 
 fn limits(texts: &Texts) -> Result<Limits, String> {
     let default = Limits::default();
-    let bytes =
-        number(texts, name::MAX_REQUEST, "bytes", (1024, 10 << 20), default.max_request_bytes as i64)?;
+    let bytes = number(
+        texts,
+        name::MAX_REQUEST,
+        "bytes",
+        (1024, super::COMMAND_BYTES as i64),
+        default.max_request_bytes as i64,
+    )?;
     let ops = number(texts, name::MAX_OPS, "operations", (1, 100_000), default.max_txn_ops as i64)?;
     Ok(Limits { max_request_bytes: bytes as usize, max_txn_ops: ops as usize })
 }

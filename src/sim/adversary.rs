@@ -237,6 +237,7 @@ impl Adversary {
             }
             4 if self.profile.has_crashes() => Ending::Left,
             5 => Ending::Rivals,
+            6 => Ending::Narrow,
             _ => Ending::AsItIs(Shape::Whole),
         }
     }

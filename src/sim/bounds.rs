@@ -43,6 +43,7 @@ pub(super) fn draw(rng: &mut Rng) -> Bounds {
         requests: 32, 32;
         queue_bytes: 512, 8192;
         undecided_bytes: 4096, 4096;
+        entry_bytes: 512, 4096;
         frame_entries: 2, 32;
         frame_bytes: 256, 2048;
         peer_frames: 128, 128;

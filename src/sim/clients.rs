@@ -20,6 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const CAPACITY: usize = 1 << 20;
 /// The key that the probes of the last part of a run write.
 const PROBE: &str = "probe";
+/// The key of a large value that a process is asked to put.
+const BURDEN: &str = "burden";
 
 /// What a client waits for.
 #[derive(Clone, Debug)]
@@ -364,6 +366,10 @@ impl Clients {
             coverage.refused_growth += u64::from(*why == Refusal::NoSpace);
             let doubtful = match why {
                 Refusal::NoLeader | Refusal::TooMany | Refusal::NoSpace | Refusal::Corrupt => false,
+                Refusal::TooLarge => {
+                    coverage.too_large += 1;
+                    false
+                }
                 Refusal::TimedOut | Refusal::LeaderChanged => true,
             };
             return Ok(self.give_up(number, waiting, doubtful, world, coverage));
@@ -433,8 +439,18 @@ impl Clients {
 
     /// A put at one process, by a client of its own: where faults have stopped it must be answered.
     pub(super) fn probe(&mut self, at: ProcessId, world: Glimpse<'_>) -> Asked {
+        self.put(PROBE, at, 0, world)
+    }
+
+    /// A put of so many bytes at one process, by a client of its own.
+    pub(super) fn burden(&mut self, at: ProcessId, size: usize, world: Glimpse<'_>) -> Asked {
+        self.put(BURDEN, at, size, world)
+    }
+
+    fn put(&mut self, key: &str, at: ProcessId, size: usize, world: Glimpse<'_>) -> Asked {
         let number = self.clients.len();
-        let workload = Workload::new(format!("p{number}"), vec![PROBE.into()], Mix::PUTS, self.rng.fork());
+        let mut workload = Workload::new(format!("p{number}"), vec![key.into()], Mix::PUTS, self.rng.fork());
+        workload.pad(size);
         self.clients.push(Client { workload, sessions: false, session: None, waiting: None });
         let call = self.clients[number].workload.draw();
         let command = service::encode(&call, None);

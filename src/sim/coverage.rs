@@ -190,6 +190,8 @@ coverage! {
         holes: "graphs with holes",
         /// Cuts of the same links, again and again.
         flaps: "flaps of links",
+        /// Leaders whose larger frames are lost for ever.
+        narrows: "leaders that only small frames leave",
     }
     Consequences {
         /// Changes of leader: ballots in which somebody led, after the first.
@@ -206,6 +208,10 @@ coverage! {
         short_tails: "turns with a shorter tail than entries allow",
         /// Frames that fill a follower's window by their bytes.
         full_windows: "windows full of bytes",
+        /// Chunks of a promise's suffix, after the first.
+        promise_chunks: "promises in chunks",
+        /// Chunks of an `AcceptSync`, after the first.
+        sync_chunks: "accept syncs in chunks",
         /// Gaps in delivery logs.
         gaps: "gaps in a delivery log",
         /// Subscribers that were told that they fell off.

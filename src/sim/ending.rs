@@ -1,6 +1,6 @@
-//! What happens last before faults stop. Two endings are steered towards, since chance hardly ever
-//! leaves the processes as they do: with two leaders who do not hear each other, or with a leader
-//! whom a majority has left for nobody.
+//! What happens last before faults stop. Three endings are steered towards, since chance hardly ever
+//! leaves the processes as they do: with two leaders who do not hear each other, with a leader whom a
+//! majority has left for nobody, or with one that cannot go on.
 
 use super::action::Shape;
 use super::adversary::Adversary;
@@ -22,8 +22,13 @@ pub(super) enum Ending {
     /// The leader is cut off, another one is elected without it, and between the two there is no
     /// link for ever.
     Rivals,
+    /// Clients fall silent. Of what the leader says of the log, all but small frames are lost, for ever,
+    /// and it is asked for something large: it hears everybody, and cannot go on.
+    Narrow,
 }
 
+/// Bytes of a frame that is small: a question, or an acknowledgement.
+const SMALL: usize = 160;
 /// Ticks until a leader is there, or all that was asked is done.
 const SETTLE: Ticks = 150;
 /// Ticks in which those who lost their leader elect another one.
@@ -35,13 +40,17 @@ pub(super) fn play(world: &mut World, adversary: &mut Adversary, ending: Ending)
         return Ok(shape);
     }
     world.say(|| format!("the run ends: {ending:?}"));
-    adversary.hush(ending == Ending::Left);
+    adversary.hush(matches!(ending, Ending::Left | Ending::Narrow));
     for p in world.members() {
         world.recover(p)?;
     }
     world.reshape(Shape::Whole, false);
     pass(world, adversary, SETTLE)?;
     let Some(old) = leader(world, None) else { return Ok(Shape::Whole) };
+    if ending == Ending::Narrow {
+        world.narrow(old, SMALL)?;
+        return Ok(Shape::Whole);
+    }
     world.reshape(Shape::Halves(1 << old.0), true);
     let ends = world.processes[old.index()].ticks + ELECT;
     while leader(world, Some(old)).is_none() && world.processes[old.index()].ticks < ends {

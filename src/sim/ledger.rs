@@ -12,7 +12,7 @@ use crate::atomic_commit::{Reason, Timeouts, Vote};
 use crate::broadcast::{Either, PublicationError, Publisher};
 use crate::kernel::{Mutants, ProcessId, ReplicatedBounds, Ticks};
 use crate::ledger::{Command, Error, Response, View};
-use crate::stack::{Event, Indication, RequestId, Role};
+use crate::stack::{Event, Indication, Refusal, RequestId, Role};
 use bytes::Bytes;
 use fastrand::Rng;
 use std::collections::BTreeSet;
@@ -410,6 +410,11 @@ impl LedgerClients {
         let shows = view(world, at);
         let shown = shows.map(|view| Shown { at, view, since: waiting.since, now: world.now });
         let (command, reply) = match (waiting.job, indication) {
+            (_, Indication::Refused { why: Refusal::TooLarge, .. }) => {
+                coverage.too_large += 1;
+                self.clients[number].unpublished = None;
+                return Ok(());
+            }
             (_, Indication::Refused { .. }) => return Ok(()),
             (Job::Receive(subscriber, end), Indication::Readable { .. }) => {
                 let Some(shown) = shown else { return Ok(()) };

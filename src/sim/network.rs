@@ -46,6 +46,8 @@ pub(super) struct Network {
     /// Whether the newest message of a kind replaces the one that waits.
     replacing: bool,
     bounds: Bounds,
+    /// A process whose larger frames of the log are all lost, and the largest that are not.
+    narrow: Option<(ProcessId, usize)>,
     /// What did not fit between two processes.
     pub(super) hits: Hits,
     /// How many frames were ever sent.
@@ -62,6 +64,7 @@ impl Network {
             cut: vec![false; pairs],
             replacing,
             bounds,
+            narrow: None,
             hits: Hits::default(),
             sent: 0,
         }
@@ -84,6 +87,11 @@ impl Network {
             *older = new;
             return Sent::Replaced;
         }
+        let of_log = [Component::Consensus as u8, Component::Proposal as u8].contains(&frame.tag().0);
+        let most = self.narrow.filter(|(narrow, _)| *narrow == from && of_log).map(|(_, most)| most);
+        if most.is_some_and(|most| frame.bytes().len() > most) {
+            return Sent::Dropped;
+        }
         // As the queue of a stream: a single larger frame passes alone.
         let bytes: usize = flight.iter().map(|f| f.bytes.len()).sum();
         if flight.len() >= self.bounds.peer_frames {
@@ -96,6 +104,11 @@ impl Network {
         }
         flight.push_back(new);
         Sent::InFlight
+    }
+
+    /// From now on what a process says of the log is lost, for ever, where it is more than `most` bytes.
+    pub(super) fn narrow(&mut self, from: ProcessId, most: usize) {
+        self.narrow = Some((from, most));
     }
 
     /// The number of the last sending.

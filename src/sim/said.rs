@@ -42,6 +42,18 @@ impl Said {
     }
 }
 
+impl Said {
+    /// Whether it is a chunk of a promise's suffix, and not the first one.
+    pub(super) fn continues_promise(&self) -> bool {
+        matches!(self, Self::Paxos(Paxos::Promise { from, at, suffix, .. }) if at > from && !suffix.is_empty())
+    }
+
+    /// Whether it is a chunk of an `AcceptSync`, and not the first one.
+    pub(super) fn continues_sync(&self) -> bool {
+        matches!(self, Self::Paxos(Paxos::AcceptSync { from, at, .. }) if at > from)
+    }
+}
+
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -125,20 +137,24 @@ fn row_words(row: &[Seen]) -> String {
 fn paxos(p: &Paxos, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match p {
         Paxos::PrepareReq => write!(f, "PrepareReq"),
-        Paxos::Prepare { n, acc, len, decided, .. } => {
-            write!(f, "Prepare(n {n}, accRnd {acc}, len {len}, decided {decided})")
+        Paxos::Prepare { n, acc, len, decided, held, .. } => {
+            let has = held.map_or_else(String::new, |held| format!(", has up to {}", held.upto));
+            write!(f, "Prepare(n {n}, accRnd {acc}, len {len}, decided {decided}{has})")
         }
-        Paxos::Promise { n, sess, acc, len, decided, from, suffix } => write!(
-            f,
-            "Promise(n {n}, sess {}.{}, accRnd {acc}, len {len}, decided {decided}, from {from}, {})",
-            sess.inc,
-            sess.number,
-            Count(suffix.len())
-        ),
+        Paxos::Promise { n, sess, acc, len, decided, at, suffix, held, .. } => {
+            let has = if *held > 0 { format!(", has up to {held}") } else { String::new() };
+            write!(
+                f,
+                "Promise(n {n}, sess {}.{}, accRnd {acc}, len {len}, decided {decided}, from {at}, {}{has})",
+                sess.inc,
+                sess.number,
+                Count(suffix.len())
+            )
+        }
         Paxos::Behind { n, decided } => write!(f, "Behind(n {n}, decided {decided})"),
-        Paxos::AcceptSync { n, sess, from, entries, decided } => write!(
+        Paxos::AcceptSync { n, sess, at, entries, end, decided, .. } => write!(
             f,
-            "AcceptSync(n {n}, sess {}.{}, from {from}, {}, decided {decided})",
+            "AcceptSync(n {n}, sess {}.{}, from {at}, {} up to {end}, decided {decided})",
             sess.inc,
             sess.number,
             Count(entries.len())

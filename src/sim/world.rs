@@ -95,8 +95,9 @@ impl World {
         let keys: Vec<String> =
             ["a", "b", "c", "d"][..rng.usize(1..=4)].iter().map(|k| (*k).into()).collect();
         let patience = 4 * timing.election;
-        let Bounds { undecided_bytes, frame_bytes, sync_bytes, checkpoint_step, .. } = bounds;
-        let sizes = Sizes::around([undecided_bytes, frame_bytes, sync_bytes, checkpoint_step], rng);
+        let Bounds { undecided_bytes, entry_bytes, frame_bytes, sync_bytes, checkpoint_step, .. } = bounds;
+        let around = [undecided_bytes, entry_bytes, frame_bytes, sync_bytes, checkpoint_step];
+        let sizes = Sizes::around(around, rng);
         Self {
             processes: (0..n as u8).map(|me| Process::new(config(me))).collect(),
             network: Network::new(n, rng.bool(), bounds),
@@ -495,6 +496,8 @@ impl World {
                         detail: format!("{p} sends a frame that cannot be read: {e}"),
                     })?;
                     self.monitors.said(p, alive.inc, &said, seen)?;
+                    self.coverage.promise_chunks += u64::from(said.continues_promise());
+                    self.coverage.sync_chunks += u64::from(said.continues_sync());
                     said
                 }
             };
@@ -563,6 +566,18 @@ impl World {
         for asked in self.ledger.probe_receipts(at, glimpse) {
             self.ask(asked)?;
         }
+        Ok(())
+    }
+
+    /// From now on only frames of up to `most` bytes leave a process, where they are of the log; and a
+    /// put to it makes a larger one.
+    pub(super) fn narrow(&mut self, at: ProcessId, most: usize) -> Verdict {
+        self.befalls(at, || format!("says nothing of the log any more that is longer than {most} bytes"));
+        self.coverage.narrows += 1;
+        self.network.narrow(at, most);
+        let glimpse = Glimpse { processes: &self.processes, now: self.step };
+        let asked = self.clients.burden(at, 2 * most, glimpse);
+        self.ask(asked)?;
         Ok(())
     }
 

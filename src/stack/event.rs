@@ -1,6 +1,6 @@
 //! What goes into the stack, and what comes out of it.
 
-use crate::broadcast::{GivenUp, TopicIndication, TopicRequest};
+use crate::broadcast::{GivenUp, NotTaken, TopicIndication, TopicRequest};
 use crate::consensus::Distrust;
 use crate::kernel::{Ballot, Incarnation, Opened, ProcessId, Row, RowKey, Ticks};
 use crate::register::{Ask, Outcome};
@@ -151,6 +151,9 @@ pub enum Refusal {
     /// some space, then lower the alarm.
     #[error("etcdserver: mvcc: database space exceeded")]
     NoSpace,
+    /// The command is larger than an entry of the log may be: it was surely not executed.
+    #[error("etcdserver: request is too large")]
+    TooLarge,
     /// Time ran out; whether a command was or will be executed is unknown.
     #[error("etcdserver: request timed out")]
     TimedOut,
@@ -162,6 +165,15 @@ pub enum Refusal {
     /// can tell.
     #[error("etcdserver: leader changed")]
     LeaderChanged,
+}
+
+impl From<NotTaken> for Refusal {
+    fn from(not_taken: NotTaken) -> Self {
+        match not_taken {
+            NotTaken::TooMany => Self::TooMany,
+            NotTaken::TooLarge => Self::TooLarge,
+        }
+    }
 }
 
 impl Refusal {

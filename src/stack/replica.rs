@@ -244,6 +244,7 @@ impl<M: StateMachine> Stack<M> {
             overdue: self.paxos.sync_is_overdue(),
             votes: voters.contains(self.config.me),
             voters,
+            yields: self.paxos.yields(),
         }
     }
 

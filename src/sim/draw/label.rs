@@ -97,12 +97,12 @@ fn paxos(p: &Paxos) -> (Kind, String) {
         Paxos::Promise { n, acc, len, suffix, .. } if suffix.is_empty() => {
             format!("Promise n {n}, accRnd {acc}, length {len}")
         }
-        Paxos::Promise { n, acc, from, suffix, .. } => {
-            format!("Promise n {n}, accRnd {acc}, {}", range(*from, suffix.len()))
+        Paxos::Promise { n, acc, at, suffix, .. } => {
+            format!("Promise n {n}, accRnd {acc}, {}", range(*at, suffix.len()))
         }
         Paxos::Behind { n, decided } => format!("Behind n {n}, {decided} decided"),
-        Paxos::AcceptSync { n, from, entries, .. } => {
-            format!("AcceptSync n {n}, at {from}: {}", range(*from, entries.len()))
+        Paxos::AcceptSync { n, at, entries, .. } => {
+            format!("AcceptSync n {n}, at {at}: {}", range(*at, entries.len()))
         }
         Paxos::Accepted { n, len, gap } => {
             format!("Accepted n {n}, length {len}{}", if *gap { ", gap" } else { "" })

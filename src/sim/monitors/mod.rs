@@ -135,8 +135,8 @@ impl Monitors {
         self.elected.said(p, inc, said)?;
         match said {
             Said::Accept(a) => self.values.proposed(a.n, a.from, &a.entries)?,
-            Said::Paxos(Paxos::AcceptSync { n, from, entries, .. }) => {
-                self.values.proposed(*n, *from, entries)?;
+            Said::Paxos(Paxos::AcceptSync { n, at, entries, .. }) => {
+                self.values.proposed(*n, *at, entries)?;
             }
             Said::Paxos(Paxos::Accepted { n, len, .. }) => {
                 exposure::accepted(p, *n, *len, seen.disk.facts())?;

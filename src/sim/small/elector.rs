@@ -92,6 +92,7 @@ impl Elector {
             overdue: self.paxos.sync_is_overdue(),
             votes: true,
             voters: self.config.members().collect(),
+            yields: self.paxos.yields(),
         }
     }
 

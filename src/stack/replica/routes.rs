@@ -25,8 +25,8 @@ impl<M: StateMachine> Stack<M> {
             Event::Execute { request, command, patience } => {
                 if self.refuses_growth() && M::grows(&command) {
                     up.expose(Indication::Refused { request, why: Refusal::NoSpace });
-                } else if !self.total_order.broadcast(request, command, patience, turn) {
-                    up.expose(Indication::Refused { request, why: Refusal::TooMany });
+                } else if let Err(why) = self.total_order.broadcast(request, command, patience, turn) {
+                    up.expose(Indication::Refused { request, why: why.into() });
                 }
             }
             Event::Read { request, patience } => {
