@@ -298,7 +298,7 @@ impl Leader {
                 continue;
             }
             f.progress = now;
-            if !f.synced {
+            if !f.synced || !f.joined {
                 turn.send(*p, &prepare((self.n, f.matched, None), acceptor));
             } else if f.matched < acceptor.log().len() {
                 f.next = f.matched;
