@@ -53,6 +53,8 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         Mutant::UnwantedSkipped => (P::StateAgreement, All, STEPS, 40),
         Mutant::FilterForgotten => (P::AtMostOnce, All, STEPS, 200),
         Mutant::EvictedSessionExecutes => (P::AtMostOnce, All, STEPS, 40),
+        Mutant::BudgetIgnored => (P::BoundedCost, All, STEPS, 20),
+        Mutant::BudgetOfVersions => (P::StateAgreement, All, STEPS, 100),
         Mutant::FormAfterOneExchange => (P::Learners, All, FEW, 100),
         Mutant::WipedVotes => (P::Learners, Disk, STEPS, 40),
         Mutant::CopyVotes => (P::Learners, Disk, STEPS, 40),

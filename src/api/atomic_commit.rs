@@ -2,7 +2,7 @@
 
 use super::call::Call;
 use super::ledger::unexpected;
-use super::service::{Service, reply};
+use super::service::{Service, follow, reply};
 use super::{Refused, Replica, status};
 use crate::atomic_commit::{self as core, CommitError, Reason};
 use crate::ledger::{Command, Response as Done, View};
@@ -86,7 +86,7 @@ impl<R: Replica> AtomicCommit for Service<R> {
                 }
             }
         });
-        reply(ReceiverStream::new(receive))
+        follow(receive)
     }
 
     async fn acknowledge(

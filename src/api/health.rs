@@ -1,6 +1,6 @@
 //! Service `grpc.health.v1.Health`: serving means that there is a leader, and a view to read.
 
-use super::service::{Service, reply};
+use super::service::{Service, follow, reply};
 use super::{Replica, routes};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -66,6 +66,6 @@ impl<R: Replica> Health for Service<R> {
                 }
             }
         });
-        reply(ReceiverStream::new(receive))
+        follow(receive)
     }
 }

@@ -4,6 +4,7 @@ use super::service::{Service, another_kind, reply};
 use super::unserved::not_yet;
 use super::{Replica, VERSION, status};
 use crate::kv::{self, Op, View};
+use crate::proto::etcdserverpb::alarm_request::AlarmAction;
 use crate::proto::etcdserverpb::maintenance_server::Maintenance;
 use crate::proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, DefragmentRequest, DefragmentResponse, DowngradeRequest,
@@ -51,7 +52,9 @@ impl<R: Replica> Maintenance for Service<R> {
 
     async fn alarm(&self, request: Request<AlarmRequest>) -> Result<Response<AlarmResponse>, Status> {
         let call = self.call(&request)?;
-        match self.execute(Op::Alarm(request.into_inner()), call).await? {
+        let r = request.into_inner();
+        self.check_alarm(&r)?;
+        match self.execute(Op::Alarm(r), call).await? {
             kv::Response::Alarm(mut response) => {
                 self.fill(&mut response.header);
                 reply(response)
@@ -90,6 +93,21 @@ impl<R: Replica> Maintenance for Service<R> {
 
     async fn downgrade(&self, _: Request<DowngradeRequest>) -> Result<Response<DowngradeResponse>, Status> {
         Err(not_yet("a downgrade"))
+    }
+}
+
+impl<R: Replica> Service<R> {
+    /// An alarm that is raised is some member's, or nobody's: ids out of thin air would fill the room
+    /// that there is for alarms.
+    fn check_alarm(&self, r: &AlarmRequest) -> Result<(), Status> {
+        let id = r.member_id;
+        let known = id == 0 || self.replica().cluster().members.iter().any(|m| m.id == id);
+        if r.action() == AlarmAction::Activate && !known {
+            let text =
+                format!("kvorum: no member has the id {id}: an alarm is raised for a member, or for 0");
+            return Err(Status::not_found(text));
+        }
+        Ok(())
     }
 }
 

@@ -17,6 +17,7 @@ mod broadcast;
 mod call;
 mod cluster;
 mod consensus;
+mod cost;
 #[cfg(test)]
 mod fake;
 mod health;
@@ -26,6 +27,8 @@ mod ledger;
 mod limits;
 mod maintenance;
 mod mirror;
+mod outflow;
+mod paced;
 mod quota;
 mod register;
 mod replica;

@@ -1,6 +1,8 @@
 //! Which service answers which path.
 
 use super::admission::{Gate, admit};
+use super::outflow::Outflow;
+use super::paced::pace;
 use super::service::Service;
 use super::{Limits, Replica, http, unserved};
 use crate::proto::FILE_DESCRIPTOR_SET;
@@ -37,7 +39,8 @@ pub(super) const SERVED: [&str; 10] = [
 /// Everything that the client port of a replica answers; also without any port, for a client in
 /// the same program. Needs a tokio runtime where it is called.
 pub fn routes<R: Replica>(replica: R, limits: Limits) -> Routes {
-    let service = Service::new(replica, limits);
+    let outflow = Outflow::new(&limits);
+    let service = Service::new(replica, limits, outflow.clone());
     let max = limits.max_message();
     let plain = Router::new()
         .route("/health", get(http::health::<R>))
@@ -59,7 +62,8 @@ pub fn routes<R: Replica>(replica: R, limits: Limits) -> Routes {
         .add_service(HealthServer::new(service).max_decoding_message_size(max))
         .add_service(v1)
         .add_service(v1alpha);
-    routes.into_axum_router().layer(from_fn_with_state(Gate::new(&limits), admit)).into()
+    let router = routes.into_axum_router().layer(from_fn_with_state(Gate::new(&limits), admit));
+    router.layer(from_fn_with_state(outflow, pace)).into()
 }
 
 fn reflection<'a>() -> Reflection<'a> {

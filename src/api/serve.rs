@@ -2,22 +2,28 @@
 
 use super::Limits;
 use super::authority::Lenient;
+use super::outflow::Connection;
+use axum::http::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
+use tonic::codegen::Service;
 use tonic::service::Routes;
 
 /// A connection has to begin within so long, and to answer a ping.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How often a connection is asked whether the client is still there.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Bytes that a connection of HTTP/1.1 buffers each way: what is asked there, and answered, is short.
+const PLAIN: usize = 16 << 10;
 /// What the listener waits when the system is out of file descriptors.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 /// How often the same trouble is worth a line of the log.
@@ -36,7 +42,8 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let router = routes.prepare().into_axum_router();
-    let server = Server { builder: builder(&limits), router, tls: Seldom::default() };
+    let server =
+        Server { builder: builder(&limits), router, limits, tls: Seldom::default(), slow: Seldom::default() };
     let server = Arc::new(server);
     let room = Arc::new(Semaphore::new(limits.connections));
     let (close, closing) = watch::channel(());
@@ -80,8 +87,36 @@ pub async fn serve(
 struct Server {
     builder: auto::Builder<TokioExecutor>,
     router: axum::Router,
+    limits: Limits,
     /// When to say that TLS is not served.
     tls: Seldom,
+    /// When to say that a client does not read.
+    slow: Seldom,
+}
+
+/// Requests that say which connection they came from.
+#[derive(Clone)]
+struct Known {
+    router: axum::Router,
+    connection: Arc<Connection>,
+}
+
+impl<B> Service<Request<B>> for Known
+where
+    axum::Router: Service<Request<B>>,
+{
+    type Response = <axum::Router as Service<Request<B>>>::Response;
+    type Error = <axum::Router as Service<Request<B>>>::Error;
+    type Future = <axum::Router as Service<Request<B>>>::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Service::<Request<B>>::poll_ready(&mut self.router, cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        request.extensions_mut().insert(self.connection.clone());
+        self.router.call(request)
+    }
 }
 
 /// What every connection of a client that tries again and again could say is said now and then.
@@ -101,7 +136,7 @@ impl Seldom {
 
 fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE).max_buf_size(PLAIN);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -130,14 +165,27 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
         }
-        let service = TowerToHyperService::new(self.router.clone());
+        let replies = Connection::new(&self.limits);
+        let service =
+            TowerToHyperService::new(Known { router: self.router.clone(), connection: replies.clone() });
         let connection = self.builder.serve_connection(TokioIo::new(Lenient::new(stream)), service);
         let mut connection = std::pin::pin!(connection);
+        let ended = async {
+            tokio::select! {
+                result = &mut connection => result,
+                _ = closing.changed() => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
+        };
         let result = tokio::select! {
-            result = &mut connection => result,
-            _ = closing.changed() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+            result = ended => result,
+            () = replies.stalled() => {
+                if self.slow.now() {
+                    tracing::warn!(%peer, "closed a connection whose client does not read what it asked for");
+                }
+                return;
             }
         };
         if let Err(error) = result {

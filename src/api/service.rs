@@ -1,6 +1,8 @@
 //! What all services of the port share.
 
 use super::call::Call;
+use super::outflow::{Connection, Outflow, Reserved};
+use super::paced::Followed;
 use super::{Limits, Refused, Replica, status};
 use crate::consensus::Distrust;
 use crate::kernel::{ProcessId, Rows};
@@ -8,7 +10,8 @@ use crate::kv::{self, Command, Op, View};
 use crate::proto::etcdserverpb::ResponseHeader;
 use crate::stack::{Refusal, Role};
 use std::sync::Arc;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
 
 /// The services of one replica. Clones share everything.
@@ -22,12 +25,13 @@ struct Inner<R> {
     member_id: u64,
     /// The ids of all members, in the order of their processes.
     members: Vec<u64>,
+    outflow: Arc<Outflow>,
     scans: Arc<Semaphore>,
     subscriptions: Arc<Semaphore>,
 }
 
 impl<R: Replica> Service<R> {
-    pub fn new(replica: R, limits: Limits) -> Self {
+    pub fn new(replica: R, limits: Limits, outflow: Arc<Outflow>) -> Self {
         let cluster = replica.cluster();
         let scans = Arc::new(Semaphore::new(limits.scans));
         Service(Arc::new(Inner {
@@ -36,6 +40,7 @@ impl<R: Replica> Service<R> {
             cluster_id: cluster.id,
             member_id: cluster.my_id(),
             members: cluster.members.iter().map(|m| m.id).collect(),
+            outflow,
             scans,
             subscriptions: Arc::new(Semaphore::new(limits.subscriptions)),
         }))
@@ -118,6 +123,17 @@ impl<R: Replica> Service<R> {
         }
     }
 
+    /// What is on its way out.
+    pub fn outflow(&self) -> &Arc<Outflow> {
+        &self.0.outflow
+    }
+
+    /// The connection that a request came from.
+    pub fn connection<T>(&self, request: &Request<T>) -> Arc<Connection> {
+        let connection = request.extensions().get::<Arc<Connection>>().cloned();
+        connection.unwrap_or_else(|| self.0.outflow.no_connection())
+    }
+
     /// Why there is no reply from the log.
     pub fn refused(&self, why: Refused) -> Status {
         let why = match self.has_diverged() {
@@ -160,6 +176,22 @@ impl<R: Replica> Service<R> {
 /// The reply to a call whose number was spent on another kind of request.
 pub(super) fn another_kind(_: kv::Response) -> Status {
     Status::failed_precondition("kvorum: the session's call of this number was another kind of request")
+}
+
+/// A stream of what is received, for as long as the client follows it.
+pub(super) fn follow<T>(receive: mpsc::Receiver<T>) -> Result<Response<ReceiverStream<T>>, Status> {
+    let mut response = Response::new(ReceiverStream::new(receive));
+    response.extensions_mut().insert(Followed);
+    Ok(response)
+}
+
+/// A reply, and the room that was reserved for it.
+pub(super) fn reply_in<T>(room: Option<Arc<Reserved>>, message: T) -> Result<Response<T>, Status> {
+    let mut response = Response::new(message);
+    if let Some(room) = room {
+        response.extensions_mut().insert(room);
+    }
+    Ok(response)
 }
 
 /// A reply, as tonic wants it.

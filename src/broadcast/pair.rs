@@ -120,6 +120,16 @@ impl<A: StateMachine, B: StateMachine> StateMachine for Pair<A, B> {
         }
     }
 
+    fn follow(&mut self, index: u64, mut command: Bytes) {
+        match command.first() {
+            Some(&BOTH) => {
+                command.advance(1);
+                self.second.follow(index, command);
+            }
+            Some(_) | None => self.first.follow(index, command),
+        }
+    }
+
     fn view(&self) -> Self::View {
         Views { first: self.first.view(), second: self.second.view() }
     }

@@ -33,6 +33,11 @@ pub trait StateMachine: Sized {
     /// Executes the command at `index` of the log. Must not panic, whatever the bytes.
     fn apply(&mut self, index: u64, command: Bytes) -> Self::Reply;
 
+    /// The same, at a process where nobody waits for the reply, which then need not be made.
+    fn follow(&mut self, index: u64, command: Bytes) {
+        let _ = self.apply(index, command);
+    }
+
     /// The state as of now.
     fn view(&self) -> Self::View;
 

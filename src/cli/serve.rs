@@ -79,6 +79,10 @@ pub(super) struct Serve {
     /// The most operations in a transaction [default: 128]
     #[arg(long, value_name = "N")]
     max_txn_ops: Option<String>,
+    /// The most that one read may answer: keys, values, and 100 bytes for each key; clients ask for
+    /// more in parts, with a limit [default: 67108864]
+    #[arg(long, value_name = "BYTES")]
+    max_reply_bytes: Option<String>,
     /// Bytes of keys and values after which puts are refused; negative for no limit
     /// [default: 2147483648]
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
@@ -192,6 +196,7 @@ impl Serve {
             (setting::ELECTION, self.election_timeout),
             (setting::MAX_REQUEST, self.max_request_bytes),
             (setting::MAX_OPS, self.max_txn_ops),
+            (setting::MAX_REPLY, self.max_reply_bytes),
             (setting::QUOTA, self.quota_backend_bytes),
             (setting::COMPACTION_MODE, self.auto_compaction_mode),
             (setting::COMPACTION_RETENTION, self.auto_compaction_retention),

@@ -110,6 +110,12 @@ pub struct SharedBounds {
     pub subscribers: usize,
     /// Publications that such a subscriber is delivered and has not acknowledged.
     pub unacknowledged: u64,
+    /// Keys that one transaction looks at.
+    pub txn_visits: u64,
+    /// Bytes that one transaction answers.
+    pub txn_bytes: u64,
+    /// Alarms that are on, of whatever kind and member.
+    pub alarms: usize,
 }
 
 impl Default for Bounds {
@@ -132,6 +138,9 @@ impl SharedBounds {
         reply_bytes: 16 << 20,
         subscribers: 1024,
         unacknowledged: 256,
+        txn_visits: 1 << 20,
+        txn_bytes: 16 << 20,
+        alarms: 128,
     };
 
     /// A longer reply is not remembered, only that the call was executed: so eviction ends at the
@@ -219,7 +228,16 @@ impl Bounds {
     /// # Errors
     /// The first demand that these do not meet.
     pub const fn check(&self) -> Result<(), &'static str> {
-        let SharedBounds { sessions, session_calls, reply_bytes, subscribers, unacknowledged } = self.shared;
+        let SharedBounds {
+            sessions,
+            session_calls,
+            reply_bytes,
+            subscribers,
+            unacknowledged,
+            txn_visits,
+            txn_bytes: _,
+            alarms,
+        } = self.shared;
         demand! {
             self.requests > 0 && self.queue_bytes > 0, "a process takes one request at least";
             self.frame_entries > 0 && self.frame_bytes > 0, "a frame holds one entry at least";
@@ -242,6 +260,7 @@ impl Bounds {
             sessions > 0 && session_calls > 0, "a session takes one call at least";
             reply_bytes as u64 >= session_calls, "the replies of one session fit in the room of all";
             unacknowledged > 0, "a subscriber in total order is delivered something";
+            txn_visits > 0 && alarms > 0, "a key can be put, and an alarm raised";
             subscribers as u64 * unacknowledged * 32 <= 16 << 20,
                 "what all subscribers in total order have acknowledged fits in memory, at 32 bytes a position";
         }

@@ -78,6 +78,9 @@ bounds! {
     SessionCalls: "calls of a session that are not answered", "one too far ahead is refused";
     ReplyBytes: "bytes of replies remembered", "the session used least recently is evicted";
     LongestReply: "bytes of one reply remembered", "a longer one is not kept";
+    TxnVisits: "keys that a transaction looks at", "it is refused";
+    TxnBytes: "bytes that a transaction answers", "it is refused";
+    Alarms: "alarms", "one more is refused";
     Receivers: "subscribers in total order", "one more is refused";
     ReceiverWindow: "window of a subscriber in total order", "a wider one is narrowed";
     Instances: "instances of consensus", "one more is refused";

@@ -50,6 +50,8 @@ mutants! {
     SessionsByUseAlone: "sessions are ordered by their last use alone, which two may share",
     ReplyDrifts: "one replica remembers the replies of sessions otherwise than the others",
     DivergenceIgnored: "a replica whose state drifted goes on, though a majority has another one",
+    BudgetIgnored: "a transaction over its budget is executed",
+    BudgetOfVersions: "a transaction's budget counts versions that are not cleaned up yet",
     FormAfterOneExchange: "members form after one exchange",
     WipedVotes: "a wiped replica votes",
     CopyVotes: "a data directory that was copied back votes",

@@ -10,7 +10,7 @@ impl Machine {
     /// live versions and of sessions are kept along with them; a load adds them up anew.
     pub fn digest(&mut self) -> u64 {
         let sessions = self.sessions.digest();
-        let View { space, revision, compacted, applied, alarms } = &self.now;
+        let View { space, revision, compacted, applied, alarms, budget: _ } = &self.now;
         let numbers = [space.alive, revision.cast_unsigned(), compacted.cast_unsigned(), *applied, sessions];
         let digest = numbers.into_iter().fold(Digest::default(), Digest::word);
         let alarm = |digest: Digest, (kind, member): &(i32, u64)| {

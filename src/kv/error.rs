@@ -37,6 +37,26 @@ pub enum Error {
     /// The request is larger than the limit.
     #[error("etcdserver: request is too large")]
     RequestTooLarge,
+    /// A transaction, or a delete, that would look at more keys than one may.
+    #[error("kvorum: the transaction looks at more than {limit} keys: split it, or narrow its ranges")]
+    TooManyKeys {
+        /// The most, as [`Budget::visits`](super::Budget::visits) counts.
+        limit: u64,
+    },
+    /// A reply that would be longer than one may be.
+    #[error(
+        "kvorum: the reply would take more than {limit} bytes: ask for less at a time, with a limit or narrower ranges"
+    )]
+    ReplyTooLong {
+        /// The most, as [`Budget::reply_bytes`](super::Budget::reply_bytes) counts.
+        limit: u64,
+    },
+    /// One alarm more than there may be.
+    #[error("kvorum: {limit} alarms are on, as many as may be: disarm some")]
+    TooManyAlarms {
+        /// The most.
+        limit: u64,
+    },
     /// A sort order or a sort target that does not exist.
     #[error("etcdserver: invalid sort option")]
     InvalidSortOption,
@@ -97,7 +117,11 @@ impl Error {
             | Error::RequestTooLarge
             | Error::Malformed
             | Error::InvalidSortOption => Code::InvalidArgument,
-            Error::NoSpace | Error::SessionWindow => Code::ResourceExhausted,
+            Error::NoSpace
+            | Error::SessionWindow
+            | Error::TooManyKeys { .. }
+            | Error::ReplyTooLong { .. }
+            | Error::TooManyAlarms { .. } => Code::ResourceExhausted,
             Error::SessionExpired | Error::ReplyLost => Code::FailedPrecondition,
             Error::Corrupt | Error::Disk(DiskError::Damaged(_)) => Code::DataLoss,
             Error::Disk(DiskError::Failed(_) | DiskError::Full(_) | DiskError::Crashed) => Code::Unavailable,

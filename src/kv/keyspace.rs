@@ -137,6 +137,14 @@ pub(super) struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
+    /// Bytes of the value.
+    pub(super) fn size(&self) -> usize {
+        match self.value {
+            Value::Live(value) => value.len(),
+            Value::Indexed { size, .. } => size as usize,
+        }
+    }
+
     /// The value, if the key was visited as it is now.
     pub(super) fn live_value(&self) -> Option<&'a Bytes> {
         match self.value {
@@ -282,66 +290,58 @@ impl Keyspace {
         self.live.get(key)
     }
 
-    /// The keys of a range that exist.
-    pub(super) fn keys(&self, range: KeyRange<'_>) -> Vec<Bytes> {
-        match range.bounds() {
-            Some(bounds) => self.live.range::<_, [u8]>(bounds).map(|(key, _)| key.clone()).collect(),
-            None => Vec::new(),
-        }
-    }
-
-    /// Shows the keys of a range as of the end of a revision, or as they are now, in order.
-    pub(super) fn visit<'a>(&'a self, range: KeyRange<'_>, at: Option<i64>, mut f: impl FnMut(Seen<'a>)) {
-        let Some(bounds) = range.bounds() else { return };
-        match at {
-            Some(revision) => self.visit_history(range, revision, &mut f),
-            None => self.live.range::<_, [u8]>(bounds).for_each(|(key, live)| {
-                f(Seen {
-                    key,
-                    at: live.at,
-                    create: live.create,
-                    version: live.version,
-                    lease: live.lease,
-                    value: Value::Live(&live.value),
-                });
-            }),
+    /// The keys of a range that exist as of the end of a revision, or now, in order.
+    pub(super) fn seen<'a>(
+        &'a self,
+        range: KeyRange<'a>,
+        at: Option<i64>,
+    ) -> Box<dyn Iterator<Item = Seen<'a>> + 'a> {
+        match (range.bounds(), at) {
+            (None, _) => Box::new(std::iter::empty()),
+            (Some(_), Some(revision)) => Box::new(self.seen_at(range, revision)),
+            (Some(bounds), None) => Box::new(self.live.range::<_, [u8]>(bounds).map(|(key, live)| Seen {
+                key,
+                at: live.at,
+                create: live.create,
+                version: live.version,
+                lease: live.lease,
+                value: Value::Live(&live.value),
+            })),
         }
     }
 
     /// Walks the history; skips what is newer than the revision, then what is older than the
     /// version that it found, with a fresh search once that is more than a few.
-    fn visit_history<'a>(&'a self, range: KeyRange<'_>, revision: i64, f: &mut impl FnMut(Seen<'a>)) {
+    fn seen_at<'a>(&'a self, range: KeyRange<'a>, revision: i64) -> impl Iterator<Item = Seen<'a>> {
         const STEPS: u32 = 8;
         let newest = Revision::end_of(i64::MAX);
-        let mut from = At { key: Bytes::copy_from_slice(range.start()), revision: Reverse(newest) };
+        let from = At { key: Bytes::copy_from_slice(range.start()), revision: Reverse(newest) };
+        let mut walk = self.history.range(from..);
         let mut done: Option<&Bytes> = None;
-        'search: loop {
-            let mut steps = 0;
-            for (at, version) in self.history.range(from..) {
-                if !range.reaches(&at.key) {
-                    return;
-                }
+        let mut steps = 0;
+        std::iter::from_fn(move || {
+            loop {
+                let (at, version) = walk.next().filter(|(at, _)| range.reaches(&at.key))?;
                 let older = done == Some(&at.key);
                 if older || at.revision.0.main > revision {
                     steps += 1;
                     if steps > STEPS {
-                        from =
-                            At::new(&at.key, if older { Revision::ZERO } else { Revision::end_of(revision) });
-                        continue 'search;
+                        let next = if older { Revision::ZERO } else { Revision::end_of(revision) };
+                        walk = self.history.range(At::new(&at.key, next)..);
+                        steps = 0;
                     }
                     continue;
                 }
                 done = Some(&at.key);
                 steps = 0;
                 if !version.is_tombstone() {
-                    f(Self::seen(at, version));
+                    return Some(Self::indexed(at, version));
                 }
             }
-            return;
-        }
+        })
     }
 
-    fn seen<'a>(at: &'a At, v: &Version) -> Seen<'a> {
+    fn indexed<'a>(at: &'a At, v: &Version) -> Seen<'a> {
         Seen {
             key: &at.key,
             at: at.revision.0,
@@ -352,14 +352,9 @@ impl Keyspace {
         }
     }
 
-    /// How many keys of a range exist, as of the end of a revision or now.
-    pub(super) fn count(&self, range: KeyRange<'_>, at: Option<i64>) -> i64 {
-        if at.is_none() && range.is_everything() {
-            return self.live.len() as i64;
-        }
-        let mut count = 0;
-        self.visit(range, at, |_| count += 1);
-        count
+    /// How many keys exist.
+    pub(super) fn len(&self) -> usize {
+        self.live.len()
     }
 
     /// Where the value of a version is.

@@ -111,6 +111,7 @@ impl Loader {
                 compacted: meta.compacted,
                 applied: meta.applied,
                 alarms: meta.alarms(),
+                ..View::new()
             },
             ..Machine::new()
         })

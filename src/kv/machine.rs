@@ -1,6 +1,7 @@
 //! The state machine: commands in log order, one at a time.
 
 use super::checkpoint::Progress;
+use super::meter::{Budget, Meter};
 use super::range::header;
 use super::revision::Revision;
 use super::scrub::Scrub;
@@ -8,7 +9,7 @@ use super::session::{Admission, Sessions};
 use super::txn::Execution;
 use super::view::{Size, View};
 use super::{Command, Error, Op, Reply, Response};
-use crate::kernel::{Bounds, Hits, RowKey};
+use crate::kernel::{Bound, Bounds, Hits, Mutant, Mutants, RowKey};
 use crate::proto::etcdserverpb::alarm_request::AlarmAction;
 use crate::proto::etcdserverpb::{
     AlarmMember, AlarmRequest, AlarmResponse, AlarmType, CompactionRequest, CompactionResponse,
@@ -30,6 +31,8 @@ pub struct Machine {
     pub(super) held: bool,
     pub(super) bounds: Bounds,
     pub(super) hits: Hits,
+    /// Bugs put in on purpose.
+    pub(super) mutants: Mutants,
 }
 
 impl Default for Machine {
@@ -51,12 +54,18 @@ impl Machine {
             held: false,
             bounds: Bounds::default(),
             hits: Hits::default(),
+            mutants: Mutants::default(),
         }
     }
 
     /// The state as readers may see it. O(1).
     pub fn view(&self) -> View {
         self.now.clone()
+    }
+
+    /// Sets what a transaction may cost: the same on every replica, before anything is executed.
+    pub fn limit(&mut self, budget: Budget) {
+        self.now.budget = budget;
     }
 
     /// The length of the log prefix that has been applied.
@@ -77,13 +86,27 @@ impl Machine {
     /// Executes the command at `index` of the log; commands come in log order. Every command that
     /// decodes has a reply, the same one on every replica.
     pub fn apply(&mut self, index: u64, command: &Command) -> Reply {
+        self.take(index, command, u64::MAX)
+    }
+
+    /// The same, where nobody waits for the reply: it is made only as far as a session remembers it.
+    pub fn follow(&mut self, index: u64, command: &Command) {
+        let _ = self.take(index, command, 0);
+    }
+
+    /// Executes a command, and makes of the reply what is wanted of it, in bytes, or remembered.
+    fn take(&mut self, index: u64, command: &Command, wanted: u64) -> Reply {
         assert!(index >= self.now.applied, "entry {index} of the log is applied already");
         self.now.applied = index + 1;
-        let Some(call) = command.session else { return self.execute(&command.op) };
+        let budget = if self.mutants.on(Mutant::BudgetIgnored) { Budget::NONE } else { self.now.budget };
+        let Some(call) = command.session else {
+            return self.execute(&command.op, &mut Meter::making(budget, wanted));
+        };
         match self.sessions.admit(self.now.applied, call) {
             Admission::Execute => {
-                let reply = self.execute(&command.op);
-                self.sessions.remember(call, &command.op, &reply);
+                let mut meter = Meter::making(budget, wanted.max(self.bounds.shared.longest_reply() as u64));
+                let reply = self.execute(&command.op, &mut meter);
+                self.sessions.remember(call, &command.op, meter.is_whole().then_some(&reply));
                 reply
             }
             Admission::Answer(reply) => reply,
@@ -104,17 +127,31 @@ impl Machine {
         left == 0
     }
 
-    fn execute(&mut self, op: &Op) -> Reply {
+    fn execute(&mut self, op: &Op, meter: &mut Meter) -> Reply {
+        let reply = self.perform(op, meter);
+        match &reply {
+            Err(Error::TooManyKeys { .. }) => self.hits.hit(Bound::TxnVisits),
+            Err(Error::ReplyTooLong { .. }) => self.hits.hit(Bound::TxnBytes),
+            Err(Error::TooManyAlarms { .. }) => self.hits.hit(Bound::Alarms),
+            Err(_) | Ok(_) => {}
+        }
+        reply
+    }
+
+    fn perform(&mut self, op: &Op, meter: &mut Meter) -> Reply {
         self.allows(op)?;
         Ok(match op {
-            Op::Put(r) => Response::Put(self.transact(|txn| txn.put(r))?),
-            Op::DeleteRange(r) => Response::DeleteRange(self.transact(|txn| Ok(txn.delete(r)))?),
+            Op::Put(r) => Response::Put(self.change(meter, |txn| txn.put(r))?),
+            Op::DeleteRange(r) => Response::DeleteRange(self.change(meter, |txn| txn.delete(r))?),
             Op::Txn(r) => {
-                let (response, unresolved) = self.transact(|txn| txn.txn(r))?;
+                if self.mutants.on(Mutant::BudgetOfVersions) {
+                    meter.visit(self.now.size().versions)?;
+                }
+                let (response, unresolved) = self.change(meter, |txn| txn.txn(r))?;
                 Response::Txn(response, unresolved)
             }
             Op::Compact(r) => Response::Compact(self.compact(r)?),
-            Op::Alarm(r) => Response::Alarm(self.alarm(r)),
+            Op::Alarm(r) => Response::Alarm(self.alarm(r)?),
             Op::OpenSession => Response::SessionOpened(self.sessions.open(self.now.applied)),
             Op::CloseSession(id) => {
                 self.sessions.close(*id);
@@ -137,9 +174,14 @@ impl Machine {
         Ok(())
     }
 
-    fn transact<T>(&mut self, f: impl FnOnce(&mut Execution<'_>) -> Result<T, Error>) -> Result<T, Error> {
+    /// Changes the state, or refuses to before anything has changed.
+    fn change<T>(
+        &mut self,
+        meter: &mut Meter,
+        f: impl FnOnce(&mut Execution<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let View { space, revision, compacted, .. } = &mut self.now;
-        let mut execution = Execution::new(space, *revision, *compacted);
+        let mut execution = Execution::new(space, *revision, *compacted, meter);
         let result = f(&mut execution);
         *revision = execution.now();
         result
@@ -159,14 +201,19 @@ impl Machine {
 
     /// Alarms go by member. Of an alarm that is lowered, member 0 stands for every one, and no
     /// kind for every kind.
-    fn alarm(&mut self, r: &AlarmRequest) -> AlarmResponse {
+    fn alarm(&mut self, r: &AlarmRequest) -> Result<AlarmResponse, Error> {
         let any = r.alarm() == AlarmType::None;
         let asked = |on: &AlarmMember| any || on.alarm == i32::from(r.alarm());
         let alarms = match r.action() {
             AlarmAction::Get => self.now.alarms().filter(asked).collect(),
             AlarmAction::Activate if any => Vec::new(),
             AlarmAction::Activate => {
-                self.now.alarms.insert((r.alarm().into(), r.member_id));
+                let alarm = (r.alarm().into(), r.member_id);
+                let limit = self.bounds.shared.alarms;
+                if self.now.alarms.len() >= limit && !self.now.alarms.contains(&alarm) {
+                    return Err(Error::TooManyAlarms { limit: limit as u64 });
+                }
+                self.now.alarms.insert(alarm);
                 vec![AlarmMember { member_id: r.member_id, alarm: r.alarm().into() }]
             }
             AlarmAction::Deactivate => {
@@ -178,6 +225,6 @@ impl Machine {
                 off
             }
         };
-        AlarmResponse { header: header(self.now.revision), alarms }
+        Ok(AlarmResponse { header: header(self.now.revision), alarms })
     }
 }

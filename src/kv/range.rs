@@ -2,6 +2,7 @@
 
 use super::Error;
 use super::keyspace::{Keyspace, Place, Seen};
+use super::meter::{Meter, sorting};
 use super::revision::{KeyRange, Revision};
 use super::row;
 use crate::kernel::{RowKey, Rows};
@@ -17,43 +18,40 @@ pub(super) fn header(revision: i64) -> Option<ResponseHeader> {
 }
 
 /// Executes a Range over what is in memory. `now` is the current revision. Values on disk are left
-/// empty in the response, and listed.
+/// empty in the response, and listed; where no one wants the response, it has no keys at all.
 pub(super) fn select(
     space: &Keyspace,
     r: &RangeRequest,
     now: i64,
     compacted: i64,
+    meter: &mut Meter,
 ) -> Result<(RangeResponse, Holes), Error> {
     check_revision(r.revision, now, compacted)?;
     let at = (1..now).contains(&r.revision).then_some(r.revision);
     let range = KeyRange::new(&r.key, &r.range_end);
     let mut response = RangeResponse { header: header(now), ..Default::default() };
+    meter.visit(1)?;
     if r.count_only {
-        response.count = space.count(range, at);
+        response.count = count(space, range, at, meter)?;
         return Ok((response, Holes::default()));
     }
 
     let sort = Sort::of(r);
-    let enough = if sort.is_natural() { sort.limit.saturating_add(1) } else { usize::MAX };
-    let mut seen = Vec::new();
-    space.visit(range, at, |key| {
+    // What is on disk can be sorted by value only once it is read.
+    let later = sort.target == SortTarget::Value && at.is_some();
+    let mut chosen = Chosen::new(if later { sort.without_limit() } else { sort }, later);
+    for key in space.seen(range, at) {
+        meter.visit(sorting(sort.target, key.size()))?;
         response.count += 1;
-        if seen.len() < enough && passes(&key, r) {
-            seen.push(key);
+        if passes(&key, r) {
+            chosen.take(key, meter)?;
         }
-    });
-    if sort.target != SortTarget::Value {
-        sort.by(&mut seen, |a, b| match sort.target {
-            SortTarget::Key | SortTarget::Value => a.key.cmp(b.key),
-            SortTarget::Version => a.version.cmp(&b.version),
-            SortTarget::Create => a.create.cmp(&b.create),
-            SortTarget::Mod => a.at.main.cmp(&b.at.main),
-        });
-        response.more = sort.cut(&mut seen);
     }
+    let with_values = chosen.with_values;
+    let (seen, more) = chosen.finish(meter)?;
+    response.more = more;
 
     let mut holes = Holes::default();
-    let with_values = !sort.keys_only || sort.target == SortTarget::Value;
     response.kvs = seen
         .iter()
         .enumerate()
@@ -62,13 +60,25 @@ pub(super) fn select(
             key_value(seen, value)
         })
         .collect();
-    if sort.target == SortTarget::Value {
+    if later {
         holes.then = Some(sort);
         if holes.list.is_empty() {
             holes.finish(&mut response);
         }
     }
     Ok((response, holes))
+}
+
+fn count(space: &Keyspace, range: KeyRange<'_>, at: Option<i64>, meter: &mut Meter) -> Result<i64, Error> {
+    if at.is_none() && range.is_everything() {
+        return Ok(space.len() as i64);
+    }
+    let mut count = 0;
+    for _ in space.seen(range, at) {
+        meter.visit(1)?;
+        count += 1;
+    }
+    Ok(count)
 }
 
 /// Whether a revision can be read. Reading at the compacted revision is allowed.
@@ -117,7 +127,11 @@ impl Sort {
         }
     }
 
-    /// Whether it is the order of the index, so that the limit may cut at once.
+    fn without_limit(self) -> Self {
+        Sort { limit: usize::MAX, ..self }
+    }
+
+    /// Whether it is the order of the index, in which keys are found.
     fn is_natural(&self) -> bool {
         self.target == SortTarget::Key && !self.descending
     }
@@ -134,6 +148,71 @@ impl Sort {
         let more = items.len() > self.limit;
         items.truncate(self.limit);
         more
+    }
+}
+
+/// The keys of a reply, chosen among those that are found one after the other.
+struct Chosen<'a> {
+    sort: Sort,
+    with_values: bool,
+    keys: Vec<Seen<'a>>,
+    /// Keys that are answered, or would be without the limit.
+    found: usize,
+}
+
+impl<'a> Chosen<'a> {
+    fn new(sort: Sort, read_values: bool) -> Self {
+        Chosen { sort, with_values: read_values || !sort.keys_only, keys: Vec::new(), found: 0 }
+    }
+
+    /// Whether a key that is found may have to give way to a later one.
+    fn is_tentative(&self) -> bool {
+        !self.sort.is_natural() && self.sort.limit < usize::MAX
+    }
+
+    fn take(&mut self, key: Seen<'a>, meter: &mut Meter) -> Result<(), Error> {
+        self.found += 1;
+        let limit = self.sort.limit;
+        if self.is_tentative() {
+            self.keys.push(key);
+            if self.keys.len() >= limit.saturating_mul(2) {
+                self.order();
+            }
+            return meter.fits(self.keys.len().min(limit));
+        }
+        if self.found <= limit {
+            meter.answer(key.key.len(), if self.with_values { key.size() } else { 0 })?;
+            if meter.is_whole() {
+                self.keys.push(key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sorts, and lets go of what is beyond the limit.
+    fn order(&mut self) {
+        self.sort.by(&mut self.keys, |a, b| match self.sort.target {
+            SortTarget::Key => a.key.cmp(b.key),
+            SortTarget::Version => a.version.cmp(&b.version),
+            SortTarget::Create => a.create.cmp(&b.create),
+            SortTarget::Mod => a.at.main.cmp(&b.at.main),
+            SortTarget::Value => a.live_value().cmp(&b.live_value()),
+        });
+        self.sort.cut(&mut self.keys);
+    }
+
+    /// The keys to answer, none where no one wants the answer; and whether the limit left some out.
+    fn finish(mut self, meter: &mut Meter) -> Result<(Vec<Seen<'a>>, bool), Error> {
+        self.order();
+        if self.is_tentative() {
+            for key in &self.keys {
+                meter.answer(key.key.len(), if self.with_values { key.size() } else { 0 })?;
+            }
+        }
+        if !meter.is_whole() {
+            self.keys.clear();
+        }
+        Ok((self.keys, self.found > self.sort.limit))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The key-value store as a replicated state machine.
 
-use super::{Command, Error, Loader, Machine, Piece, Reply, View, meta};
+use super::{Budget, Command, Error, Loader, Machine, Piece, Reply, View, meta};
 use crate::broadcast::{Load, Piece as Rows, StateMachine};
 use crate::kernel::{Bound, Config, Hits, Memory, RowKey};
 use bytes::Bytes;
@@ -11,12 +11,15 @@ impl StateMachine for Machine {
     type Loader = Loader;
 
     fn apply(&mut self, index: u64, command: Bytes) -> Reply {
-        match Command::decode(command) {
-            Ok(command) => Machine::apply(self, index, &command),
-            Err(malformed) => {
-                tracing::error!(index, %malformed, "a command of the log is refused, by every replica alike");
-                Err(Error::Malformed)
-            }
+        match decode(index, command) {
+            Some(command) => Machine::apply(self, index, &command),
+            None => Err(Error::Malformed),
+        }
+    }
+
+    fn follow(&mut self, index: u64, command: Bytes) {
+        if let Some(command) = decode(index, command) {
+            Machine::follow(self, index, &command);
         }
     }
 
@@ -79,7 +82,9 @@ impl StateMachine for Machine {
 
     fn configure(&mut self, config: &Config) {
         self.bounds = config.bounds;
+        self.limit(Budget::from(config.bounds.shared));
         self.sessions.configure(config);
+        self.mutants = config.mutants;
     }
 
     fn memory(&self) -> Vec<Memory> {
@@ -91,6 +96,13 @@ impl StateMachine for Machine {
         hits += std::mem::take(&mut self.sessions.hits);
         hits
     }
+}
+
+fn decode(index: u64, command: Bytes) -> Option<Command> {
+    let refused = |malformed: &_| {
+        tracing::error!(index, %malformed, "a command of the log is refused, by every replica alike");
+    };
+    Command::decode(command).inspect_err(refused).ok()
 }
 
 impl Load for Loader {

@@ -2,11 +2,13 @@
 
 use super::Error;
 use super::error::Malformed;
-use super::range::{Holes, Unreadable};
+use super::keyspace::Keyspace;
+use super::meter::{Budget, Meter};
+use super::range::{Unreadable, select};
 use crate::kernel::Rows;
 use crate::proto::etcdserverpb::{
-    AlarmResponse, CompactionResponse, DeleteRangeResponse, PutResponse, RangeResponse, ResponseHeader,
-    ResponseOp, TxnResponse, response_op,
+    AlarmResponse, CompactionResponse, DeleteRangeResponse, PutResponse, RangeRequest, RangeResponse,
+    ResponseHeader, ResponseOp, TxnResponse, response_op,
 };
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
@@ -33,10 +35,32 @@ pub enum Response {
     SessionClosed,
 }
 
-/// The values that a response refers to and that are on disk only: a transaction may read an old
-/// revision, and the state machine, being pure, cannot read rows.
+/// What a transaction reads of the past: nobody but who answers needs it, and it may be on disk, where
+/// the state machine, being pure, cannot look.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Unresolved(Vec<(Vec<usize>, Holes)>);
+pub struct Unresolved(Vec<(Vec<usize>, Past)>);
+
+/// A read of a past revision, and the state to read it in.
+#[derive(Clone)]
+pub(super) struct Past {
+    pub space: Keyspace,
+    pub request: RangeRequest,
+    pub now: i64,
+    pub compacted: i64,
+}
+
+/// States that differ in what is cleaned up, or on disk, read alike.
+impl PartialEq for Past {
+    fn eq(&self, other: &Past) -> bool {
+        (&self.request, self.now, self.compacted) == (&other.request, other.now, other.compacted)
+    }
+}
+
+impl std::fmt::Debug for Past {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Past").field(&self.request).finish()
+    }
+}
 
 impl Unresolved {
     /// Whether the response is complete as it is.
@@ -44,12 +68,30 @@ impl Unresolved {
         self.0.is_empty()
     }
 
-    /// Notes what the range at a path (positions among the responses, from the outermost
-    /// transaction in) leaves open.
-    pub(super) fn push(&mut self, path: &[usize], holes: Holes) {
-        if !holes.is_empty() {
-            self.0.push((path.to_vec(), holes));
+    /// Notes what is to be read at a path: positions among the responses, from the outermost
+    /// transaction in.
+    pub(super) fn push(&mut self, path: &[usize], past: Past) {
+        self.0.push((path.to_vec(), past));
+    }
+
+    /// Counts what it takes to read all of it.
+    pub(super) fn count(&self, meter: &mut Meter) -> Result<(), Error> {
+        self.0.iter().try_for_each(|(_, Past { space, request, now, compacted })| {
+            select(space, request, *now, *compacted, meter).map(|_| ())
+        })
+    }
+
+    /// Reads all of it into the response. Blocks.
+    pub(super) fn read(self, txn: &mut TxnResponse, rows: &dyn Rows, meter: &mut Meter) -> Result<(), Error> {
+        for (path, Past { space, request, now, compacted }) in self.0 {
+            let (mut found, holes) = select(&space, &request, now, compacted, meter)?;
+            holes.fill(&mut found, rows).map_err(|e| match e {
+                Unreadable::Gone => Error::Compacted,
+                Unreadable::Disk(e) => Error::Disk(e),
+            })?;
+            *range_at(txn, &path).expect("a path leads to the range that it was made for") = found;
         }
+        Ok(())
     }
 }
 
@@ -66,21 +108,20 @@ impl Response {
         }
     }
 
-    /// Reads from disk what the response leaves open; at once when it leaves nothing open. Blocks:
-    /// not for the core.
+    /// Reads what the response leaves open; at once when it leaves nothing open. Blocks: not for the
+    /// core.
     ///
-    /// Rows of compacted versions stay for two checkpoints, so that a reply finds its own. One that
-    /// comes later all the same gets [`Error::ReplyLost`]: the command was executed.
-    pub fn resolve(&mut self, rows: &dyn Rows) -> Result<(), Error> {
+    /// # Errors
+    /// [`Error::ReplyLost`]: the command was executed, and what it answers cannot be told. Rows of
+    /// compacted versions stay for two checkpoints, so that a reply finds its own, but not one that comes
+    /// later still; and what it would tell may be more than `max_bytes`.
+    pub fn resolve(&mut self, rows: &dyn Rows, max_bytes: u64) -> Result<(), Error> {
         let Response::Txn(txn, unresolved) = self else { return Ok(()) };
-        for (path, holes) in std::mem::take(&mut unresolved.0) {
-            let range = range_at(txn, &path).expect("a path leads to the range that it was made for");
-            holes.fill(range, rows).map_err(|e| match e {
-                Unreadable::Gone => Error::ReplyLost,
-                Unreadable::Disk(e) => Error::Disk(e),
-            })?;
-        }
-        Ok(())
+        let mut meter = Meter::new(Budget { reply_bytes: max_bytes, ..Budget::NONE });
+        std::mem::take(unresolved).read(txn, rows, &mut meter).map_err(|e| match e {
+            Error::Disk(e) => Error::Disk(e),
+            _ => Error::ReplyLost,
+        })
     }
 }
 
@@ -113,34 +154,60 @@ mod tag {
 
 /// The errors that a command of a session can have as its reply. A number keeps its meaning for
 /// ever.
-const ERRORS: [(u8, Error); 6] = [
-    (1, Error::Compacted),
-    (2, Error::FutureRevision),
-    (3, Error::LeaseNotFound),
-    (4, Error::KeyNotFound),
-    (5, Error::NoSpace),
-    (6, Error::Corrupt),
-];
+fn numbered(number: u8, limit: u64) -> Option<Error> {
+    Some(match number {
+        1 => Error::Compacted,
+        2 => Error::FutureRevision,
+        3 => Error::LeaseNotFound,
+        4 => Error::KeyNotFound,
+        5 => Error::NoSpace,
+        6 => Error::Corrupt,
+        7 => Error::TooManyKeys { limit },
+        8 => Error::ReplyTooLong { limit },
+        9 => Error::TooManyAlarms { limit },
+        _ => return None,
+    })
+}
 
-/// A reply as sessions keep it. What the response leaves open is not kept.
-pub(super) fn encode(reply: &Reply) -> Bytes {
+fn number(error: &Error) -> (u8, u64) {
+    let limit = match error {
+        Error::TooManyKeys { limit } | Error::ReplyTooLong { limit } | Error::TooManyAlarms { limit } => {
+            *limit
+        }
+        _ => 0,
+    };
+    let number = (1..=u8::MAX).map_while(|n| Some((n, numbered(n, limit)?))).find(|(_, e)| e == error);
+    (number.map_or(0, |(number, _)| number), limit)
+}
+
+/// A reply as sessions keep it: nothing, if it would be longer than `longest`. What the response
+/// leaves open is not kept.
+pub(super) fn encode(reply: &Reply, longest: usize) -> Bytes {
     match reply {
-        Ok(Response::Put(r)) => tagged(tag::PUT, r),
-        Ok(Response::DeleteRange(r)) => tagged(tag::DELETE_RANGE, r),
-        Ok(Response::Txn(r, _)) => tagged(tag::TXN, r),
-        Ok(Response::Compact(r)) => tagged(tag::COMPACT, r),
-        Ok(Response::Alarm(r)) => tagged(tag::ALARM, r),
-        Ok(Response::SessionOpened(id)) => tagged(tag::SESSION_OPENED, id),
-        Ok(Response::SessionClosed) => tagged(tag::SESSION_CLOSED, &()),
+        Ok(Response::Put(r)) => tagged(tag::PUT, r, longest),
+        Ok(Response::DeleteRange(r)) => tagged(tag::DELETE_RANGE, r, longest),
+        Ok(Response::Txn(r, _)) => tagged(tag::TXN, r, longest),
+        Ok(Response::Compact(r)) => tagged(tag::COMPACT, r, longest),
+        Ok(Response::Alarm(r)) => tagged(tag::ALARM, r, longest),
+        Ok(Response::SessionOpened(id)) => tagged(tag::SESSION_OPENED, id, longest),
+        Ok(Response::SessionClosed) => tagged(tag::SESSION_CLOSED, &(), longest),
         Err(e) => {
-            let number = ERRORS.iter().find(|(_, error)| error == e).map_or(0, |(number, _)| *number);
-            Bytes::copy_from_slice(&[tag::ERROR, number])
+            let (number, limit) = number(e);
+            let mut out = BytesMut::from(&[tag::ERROR, number][..]);
+            if limit > 0 {
+                out.put_u64_le(limit);
+            }
+            out.freeze()
         }
     }
 }
 
-fn tagged(tag: u8, message: &impl Message) -> Bytes {
-    let mut out = BytesMut::with_capacity(1 + message.encoded_len());
+fn tagged(tag: u8, message: &impl Message, longest: usize) -> Bytes {
+    let len = 1 + message.encoded_len();
+    if len > longest {
+        return Bytes::new();
+    }
+    let mut out = BytesMut::with_capacity(len);
     out.put_u8(tag);
     message.encode_raw(&mut out);
     out.freeze()
@@ -153,8 +220,10 @@ pub(super) fn decode(mut bytes: Bytes) -> Result<Reply, Malformed> {
     let tag = bytes.try_get_u8().map_err(|e| Malformed::invalid(WHAT, e))?;
     Ok(Ok(match tag {
         tag::ERROR => {
-            let known = ERRORS.into_iter().find(|(number, _)| bytes[..] == [*number]);
-            return Ok(Err(known.ok_or_else(|| Malformed::invalid(WHAT, "an unknown error"))?.1));
+            let number = bytes.try_get_u8().map_err(|e| Malformed::invalid(WHAT, e))?;
+            let limit = if bytes.is_empty() { Ok(0) } else { bytes.try_get_u64_le() };
+            let known = limit.ok().and_then(|limit| numbered(number, limit));
+            return Ok(Err(known.ok_or_else(|| Malformed::invalid(WHAT, "an unknown error"))?));
         }
         tag::PUT => Response::Put(Message::decode(bytes).map_err(invalid)?),
         tag::DELETE_RANGE => Response::DeleteRange(Message::decode(bytes).map_err(invalid)?),
@@ -189,9 +258,9 @@ mod tests {
             Ok(Response::SessionOpened(u64::MAX)),
             Ok(Response::SessionClosed),
         ];
-        let errors = ERRORS.into_iter().map(|(_, e)| Err(e));
+        let errors = (1..10).map(|number| Err(numbered(number, u64::MAX).unwrap()));
         for reply in replies.into_iter().chain(errors) {
-            assert_eq!(decode(encode(&reply)), Ok(reply));
+            assert_eq!(decode(encode(&reply, 1024)), Ok(reply));
         }
     }
 

@@ -184,18 +184,19 @@ impl Sessions {
         }
     }
 
-    /// Remembers the reply of an admitted call, unless it is very long, or reads the past: what it
-    /// read may be compacted, and gone, by the time that the call is repeated.
-    pub(super) fn remember(&mut self, call: SessionCall, op: &Op, reply: &Reply) {
+    /// Remembers the reply of an admitted call, unless it is very long (then there may be none), or reads
+    /// the past: what it read may be compacted, and gone, by the time that the call is repeated.
+    pub(super) fn remember(&mut self, call: SessionCall, op: &Op, reply: Option<&Reply>) {
         // The call itself may have closed its session, or evicted it.
         let Some(session) = self.table.get_mut(&call.id) else { return };
-        let mut kept = if reads_the_past(op) { Bytes::new() } else { reply::encode(reply) };
-        if self.drifts {
-            kept = Bytes::new();
-        }
-        if kept.len() > self.bounds.longest_reply() {
+        let kept = match reply {
+            Some(reply) if !reads_the_past(op) && !self.drifts => {
+                reply::encode(reply, self.bounds.longest_reply())
+            }
+            Some(_) | None => Bytes::new(),
+        };
+        if kept.is_empty() && !reads_the_past(op) {
             self.hits.hit(Bound::LongestReply);
-            kept = Bytes::new();
         }
         self.bytes += kept.len();
         session.replies.insert(call.seq, kept);

@@ -1,9 +1,10 @@
 //! Views: the state after a prefix of the log, for readers on their own threads.
 
 use super::keyspace::Keyspace;
-use super::range::{Unreadable, select};
+use super::meter::{Budget, Meter};
+use super::range::{Holes, Unreadable, select};
 use super::txn::Execution;
-use super::{Error, Response, check_range};
+use super::{Error, Op, check_range};
 use crate::kernel::Rows;
 use crate::proto::etcdserverpb::{
     AlarmMember, AlarmType, RangeRequest, RangeResponse, TxnRequest, TxnResponse,
@@ -20,6 +21,7 @@ pub struct View {
     pub(super) applied: u64,
     /// Alarm and member.
     pub(super) alarms: OrdSet<(i32, u64)>,
+    pub(super) budget: Budget,
 }
 
 /// How much there is. Counts are of the whole store; bytes are estimates.
@@ -51,7 +53,14 @@ impl std::fmt::Debug for View {
 
 impl View {
     pub(super) fn new() -> Self {
-        View { space: Keyspace::default(), revision: 1, compacted: -1, applied: 0, alarms: OrdSet::new() }
+        View {
+            space: Keyspace::default(),
+            revision: 1,
+            compacted: -1,
+            applied: 0,
+            alarms: OrdSet::new(),
+            budget: Budget::default(),
+        }
     }
 
     /// The current revision. An empty store is at 1.
@@ -74,37 +83,70 @@ impl View {
         self.alarms.iter().map(|&(alarm, member_id)| AlarmMember { member_id, alarm })
     }
 
-    /// Reads a range. Blocks where it reads superseded versions, which are on disk. The header has
-    /// the current revision only.
-    pub fn range(&self, r: &RangeRequest, rows: &dyn Rows) -> Result<RangeResponse, Error> {
+    /// What a transaction may cost.
+    pub fn budget(&self) -> Budget {
+        self.budget
+    }
+
+    /// Reads a range, which answers `max_bytes` at most. Blocks where it reads superseded versions,
+    /// which are on disk. The header has the current revision only.
+    pub fn range(&self, r: &RangeRequest, rows: &dyn Rows, max_bytes: u64) -> Result<RangeResponse, Error> {
+        let mut meter = Meter::new(Budget { reply_bytes: max_bytes, ..Budget::NONE });
+        let (mut response, holes) = self.select(r, &mut meter)?;
+        holes.fill(&mut response, rows).map_err(|e| match e {
+            // A compaction that this view does not know yet.
+            Unreadable::Gone => Error::Compacted,
+            Unreadable::Disk(e) => Error::Disk(e),
+        })?;
+        Ok(response)
+    }
+
+    /// The bytes that a range answers, if they are `max_bytes` at most. Reads nothing from disk.
+    pub fn range_bytes(&self, r: &RangeRequest, max_bytes: u64) -> Result<u64, Error> {
+        let mut meter = Meter::making(Budget { reply_bytes: max_bytes, ..Budget::NONE }, 0);
+        self.select(r, &mut meter)?;
+        Ok(meter.bytes())
+    }
+
+    fn select(&self, r: &RangeRequest, meter: &mut Meter) -> Result<(RangeResponse, Holes), Error> {
         check_range(r)?;
         if self.has(AlarmType::Corrupt) {
             return Err(Error::Corrupt);
         }
-        let (mut response, holes) = select(&self.space, r, self.revision, self.compacted)?;
-        if !holes.is_empty() {
-            holes.fill(&mut response, rows).map_err(|e| match e {
-                // A compaction that this view does not know yet.
-                Unreadable::Gone => Error::Compacted,
-                Unreadable::Disk(e) => Error::Disk(e),
-            })?;
-        }
+        select(&self.space, r, self.revision, self.compacted, meter)
+    }
+
+    /// Executes a transaction on a copy: for those that only read, and answer `max_bytes` at most. Blocks
+    /// as [`View::range`] does.
+    pub fn txn(&self, r: &TxnRequest, rows: &dyn Rows, max_bytes: u64) -> Result<TxnResponse, Error> {
+        let mut meter = Meter::new(Budget { reply_bytes: max_bytes, ..self.budget });
+        let (mut response, unresolved) = self.execute(&mut meter, |txn| txn.txn(r))?;
+        unresolved.read(&mut response, rows, &mut meter)?;
         Ok(response)
     }
 
-    /// Executes a transaction on a copy: for those that only read. Blocks as [`View::range`] does.
-    pub fn txn(&self, r: &TxnRequest, rows: &dyn Rows) -> Result<TxnResponse, Error> {
+    /// The bytes that a command would answer here and now, if they are `max_bytes` at most and it looks at
+    /// no more keys than it may. Changes nothing, and reads nothing from disk.
+    pub fn bytes_of(&self, op: &Op, max_bytes: u64) -> Result<u64, Error> {
+        let mut meter = Meter::making(Budget { reply_bytes: max_bytes, ..self.budget }, 0);
+        match op {
+            Op::Txn(r) => self.execute(&mut meter, |txn| txn.txn(r))?.1.count(&mut meter)?,
+            Op::DeleteRange(r) => self.execute(&mut meter, |txn| txn.find(r).map(|_| ()))?,
+            Op::Put(_) | Op::Compact(_) | Op::Alarm(_) | Op::OpenSession | Op::CloseSession(_) => {}
+        }
+        Ok(meter.bytes())
+    }
+
+    fn execute<T>(
+        &self,
+        meter: &mut Meter,
+        f: impl FnOnce(&mut Execution<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         if self.has(AlarmType::Corrupt) {
             return Err(Error::Corrupt);
         }
         let View { mut space, revision, compacted, .. } = self.clone();
-        let (response, unresolved) = Execution::new(&mut space, revision, compacted).txn(r)?;
-        let mut response = Response::Txn(response, unresolved);
-        response.resolve(rows).map_err(|e| if e == Error::ReplyLost { Error::Compacted } else { e })?;
-        let Response::Txn(response, _) = response else {
-            unreachable!("resolving a response does not change its kind")
-        };
-        Ok(response)
+        f(&mut Execution::new(&mut space, revision, compacted, meter))
     }
 
     /// How much there is.
@@ -132,7 +174,7 @@ const _: () = {
 mod tests {
     use super::*;
     use crate::kernel::{DiskError, Row, RowKey};
-    use crate::kv::{Machine, Op};
+    use crate::kv::{Machine, Response};
     use crate::proto::etcdserverpb::{PutRequest, RequestOp, request_op::Request};
 
     struct NoRows;
@@ -156,9 +198,9 @@ mod tests {
         let ops = ops.map(|request| RequestOp { request: Some(request) });
         let txn = TxnRequest { success: ops.to_vec(), ..Default::default() };
         let view = machine.view();
-        let seen = view.txn(&txn, &NoRows).unwrap();
+        let seen = view.txn(&txn, &NoRows, u64::MAX).unwrap();
         assert_eq!(view.revision(), 2);
-        assert_eq!(view.range(&range, &NoRows).unwrap().kvs[0].version, 1);
+        assert_eq!(view.range(&range, &NoRows, u64::MAX).unwrap().kvs[0].version, 1);
         let Ok(Response::Txn(done, _)) = machine.apply(1, &Op::Txn(txn).into()) else { panic!("no txn") };
         assert_eq!(seen, done);
     }

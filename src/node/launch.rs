@@ -119,6 +119,8 @@ impl Launched<Replicated> {
         let limits = api::Limits {
             request: settings.limits,
             quota: settings.quota,
+            reply_bytes: settings.reply_bytes,
+            unsent_bytes: api::Limits::REPLIES * settings.reply_bytes as usize,
             patience: PATIENCE + 2 * settings.election(),
             requests: REQUESTS,
             request_bytes: REQUEST_BYTES,

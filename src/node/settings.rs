@@ -35,6 +35,7 @@ pub mod name {
     pub const ELECTION: &str = "election-timeout";
     pub const MAX_REQUEST: &str = "max-request-bytes";
     pub const MAX_OPS: &str = "max-txn-ops";
+    pub const MAX_REPLY: &str = "max-reply-bytes";
     pub const QUOTA: &str = "quota-backend-bytes";
     pub const COMPACTION_MODE: &str = "auto-compaction-mode";
     pub const COMPACTION_RETENTION: &str = "auto-compaction-retention";
@@ -73,6 +74,8 @@ pub(super) struct Settings {
     pub timing: Timing,
     pub bounds: Bounds,
     pub limits: Limits,
+    /// Bytes that one read may answer.
+    pub reply_bytes: u64,
     /// 0: none.
     pub quota: u64,
     pub compaction: Option<AutoCompaction>,
@@ -101,6 +104,7 @@ impl Settings {
             timing: timing(texts)?,
             bounds: bounds(texts)?,
             limits: limits(texts)?,
+            reply_bytes: reply_bytes(texts)?,
             quota: quota(texts)?,
             compaction: compaction(texts)?,
         };
@@ -275,6 +279,12 @@ fn limits(texts: &Texts) -> Result<Limits, String> {
     Ok(Limits { max_request_bytes: bytes as usize, max_txn_ops: ops as usize })
 }
 
+/// One value can always be read.
+fn reply_bytes(texts: &Texts) -> Result<u64, String> {
+    let range = (16 << 20, 1 << 30);
+    number(texts, name::MAX_REPLY, "bytes", range, api::Limits::REPLY_BYTES as i64).map(i64::cast_unsigned)
+}
+
 /// 0 stands for the default, a negative number for no quota, as with etcd.
 fn quota(texts: &Texts) -> Result<u64, String> {
     match number(texts, name::QUOTA, "bytes", (i64::MIN, i64::MAX), 0)? {
@@ -387,6 +397,7 @@ mod tests {
             &[("election-timeout", "60000")],
             &[("max-request-bytes", "1")],
             &[("max-txn-ops", "0")],
+            &[("max-reply-bytes", "1000000")],
             &[("quota-backend-bytes", "2G")],
             &[("auto-compaction-mode", "never")],
             &[("auto-compaction-retention", "1 hour")],

@@ -26,7 +26,7 @@ async fn write(handle: &Handle, key: &str, value: &str) -> i64 {
 async fn read(handle: &Handle, key: &str) -> Option<String> {
     let view = handle.read_barrier(PATIENCE).await.expect("a read");
     let range = RangeRequest { key: key.to_owned().into(), ..Default::default() };
-    let response = view.range(&range, &*handle.rows()).expect("a range");
+    let response = view.range(&range, &*handle.rows(), u64::MAX).expect("a range");
     response.kvs.first().map(|kv| String::from_utf8(kv.value.to_vec()).expect("text"))
 }
 

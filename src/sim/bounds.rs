@@ -39,6 +39,14 @@ macro_rules! draw {
 pub(super) fn draw(rng: &mut Rng) -> Bounds {
     let tiny = TINY[rng.usize(..TINY.len())];
     let mut draw = Draw { rng, tiny };
+    let shared = draw!(draw: SharedBounds {
+        sessions: 1, 32;
+        reply_bytes: 4096, 65_536;
+        // What is not made costly on purpose costs less, a delete of one key among it.
+        txn_visits: 16, 128;
+        txn_bytes: 128, 4096;
+        alarms: 1, 8;
+    });
     let drawn = draw!(draw: Bounds {
         requests: 32, 32;
         queue_bytes: 512, 8192;
@@ -68,12 +76,7 @@ pub(super) fn draw(rng: &mut Rng) -> Bounds {
         delivery_entries: 4, 64;
         unacknowledged: 1, 16;
     });
-    let shared = draw!(draw: SharedBounds {
-        sessions: 1, 32;
-        reply_bytes: 4096, 65_536;
-    });
-    let drawn = Bounds { shared, ..drawn };
-    let bounds = agreeing(drawn);
+    let bounds = agreeing(Bounds { shared, ..drawn });
     bounds.check().expect("bounds that were made to agree");
     bounds
 }

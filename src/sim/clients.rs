@@ -18,6 +18,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The most operations of one run.
 const CAPACITY: usize = 1 << 20;
+/// A client does not read everything more often than this to exceed a budget: commands are short.
+const MOST_READS: u64 = 32;
 /// The key that the probes of the last part of a run write.
 const PROBE: &str = "probe";
 /// The key of a large value that a process is asked to put.
@@ -122,6 +124,8 @@ pub(super) struct Clients {
     calm: bool,
     /// Sizes of values.
     sizes: Sizes,
+    /// Keys that a transaction may look at.
+    visits: u64,
     /// Whether clients begin no more operations.
     stopped: bool,
     /// The step at which the last of those operations ended that no order explains.
@@ -129,7 +133,14 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    pub(super) fn new(mut rng: Rng, clients: usize, keys: &[String], ticks: Ticks, sizes: Sizes) -> Self {
+    pub(super) fn new(
+        mut rng: Rng,
+        clients: usize,
+        keys: &[String],
+        ticks: Ticks,
+        sizes: Sizes,
+        visits: u64,
+    ) -> Self {
         let mix = Mix { put: 45, get: 25, serializable: 15, delete: 3, cas: 12, txn: 0 };
         let patience = 300 << rng.u32(..4);
         let clients = (0..clients).map(|number| Client {
@@ -150,6 +161,7 @@ impl Clients {
             ticks,
             calm: false,
             sizes,
+            visits,
             stopped: false,
             accused: None,
         }
@@ -197,7 +209,7 @@ impl Clients {
         let short = world.is_full(at);
         let change = if short { self.rng.u8(..16) == 0 } else { !self.calm && self.rng.u8(..=255) == 0 };
         if change {
-            let command = service::space_is_short(!short);
+            let command = service::space_is_short((!short).then_some(number as u64 % 3));
             return self.ask(number, at, world, Job::Upkeep { command }, false);
         }
         let client = &mut self.clients[number];
@@ -223,9 +235,14 @@ impl Clients {
                 Some(*session)
             }
         };
+        let reads = match self.rng.u8(..8) {
+            0 => self.rng.usize(..8),
+            1 if self.visits < MOST_READS => self.visits as usize,
+            _ => 0,
+        };
         let command = match &call {
             Call::Get { .. } => Bytes::new(),
-            call => service::encode(call, session),
+            call => service::encode(call, session, reads),
         };
         let handle = self.invoke(number, call.clone(), world.now);
         self.ask(number, at, world, Job::Call { call, handle, command }, false)
@@ -379,7 +396,7 @@ impl Clients {
         match indication {
             Indication::Reply { reply, .. } => {
                 coverage.replies += 1;
-                self.upon_reply(number, waiting, reply, world)
+                self.upon_reply(number, waiting, reply, world, coverage)
             }
             _ => {
                 let Job::Call { call: call @ Call::Get { key, .. }, handle, .. } = &waiting.job else {
@@ -404,6 +421,7 @@ impl Clients {
         waiting: Waiting,
         reply: &service::Reply,
         world: Glimpse<'_>,
+        coverage: &mut Coverage,
     ) -> Result<Asked, Failure> {
         let (at, doubtful) = (waiting.at, waiting.doubtful);
         match waiting.job {
@@ -419,6 +437,13 @@ impl Clients {
             }
             Job::Call { call, handle, command } => match service::answer(Some(&call), reply) {
                 Answer::Done { reply, revision } => {
+                    let costs = if reply == Reply::Cas(true) { service::least_cost(&command) } else { 0 };
+                    ensure(costs <= self.visits, Property::BoundedCost, || {
+                        let may = self.visits;
+                        format!(
+                            "{at} executed a transaction that looks at {costs} keys at least, and may at {may}"
+                        )
+                    })?;
                     self.settle(number, (&call, handle), (reply, revision), world.replica(at), world.now);
                 }
                 Answer::SessionLost => {
@@ -427,6 +452,10 @@ impl Clients {
                     self.recorder.complete(handle, outcome, world.now);
                 }
                 Answer::NoSpace => self.recorder.complete(handle, Outcome::Fail, world.now),
+                Answer::TooCostly => {
+                    coverage.refused_costs += 1;
+                    self.recorder.complete(handle, Outcome::Fail, world.now);
+                }
                 Answer::ReplyLost => self.recorder.complete(handle, Outcome::Unknown, world.now),
                 other => {
                     let job = Job::Call { call, handle, command };
@@ -453,7 +482,7 @@ impl Clients {
         workload.pad(size);
         self.clients.push(Client { workload, sessions: false, session: None, waiting: None });
         let call = self.clients[number].workload.draw();
-        let command = service::encode(&call, None);
+        let command = service::encode(&call, None, 0);
         let handle = self.invoke(number, call.clone(), world.now);
         self.ask(number, at, world, Job::Call { call, handle, command }, false)
     }

@@ -230,6 +230,8 @@ coverage! {
         decided: "entries decided",
         /// Commands answered.
         replies: "commands answered",
+        /// Transactions refused for what they would cost.
+        refused_costs: "transactions over their budget",
         /// Linearizable reads answered.
         reads: "linearizable reads answered",
         /// Serializable reads answered.

@@ -54,6 +54,8 @@ properties! {
     DivergedStops = "a diverged replica stops",
     /// A request has one effect and one reply.
     AtMostOnce = "at most once",
+    /// A transaction that costs more than it may has no effect.
+    BoundedCost = "bounded cost",
     /// What clients see is linearizable; revisions never repeat and never go back.
     ClientHistory = "client history",
     /// The log keeps no more below its checkpoint than its tail may have.

@@ -44,6 +44,8 @@ pub(super) enum Answer {
     SessionLost,
     /// It was executed before, and nobody knows what it answered.
     ReplyLost,
+    /// It costs more than it may: it has no effect.
+    TooCostly,
     /// Nothing that the client could have expected.
     Unexpected(String),
 }
@@ -64,10 +66,11 @@ pub(super) fn compact(revision: u64) -> Bytes {
         .encode()
 }
 
-/// The command that says that space is short, or not so any more.
-pub(super) fn space_is_short(short: bool) -> Bytes {
-    let action = if short { AlarmAction::Activate } else { AlarmAction::Deactivate };
-    let alarm = AlarmRequest { action: action.into(), member_id: 0, alarm: AlarmType::Nospace.into() };
+/// The command that says that space is short at a member, or nowhere any more.
+pub(super) fn space_is_short(at: Option<u64>) -> Bytes {
+    let action = if at.is_some() { AlarmAction::Activate } else { AlarmAction::Deactivate };
+    let member_id = at.unwrap_or(0);
+    let alarm = AlarmRequest { action: action.into(), member_id, alarm: AlarmType::Nospace.into() };
     Command::from(Op::Alarm(alarm)).encode()
 }
 
@@ -107,8 +110,13 @@ fn compare(key: &str, expected: Option<&str>) -> Compare {
     }
 }
 
-/// The command of a call.
-pub(super) fn encode(call: &Call, session: Option<Session>) -> Bytes {
+/// A range of everything, of which a client wants no more than that it costs something.
+fn everything() -> RangeRequest {
+    RangeRequest { range_end: vec![0].into(), keys_only: true, ..get("\0") }
+}
+
+/// The command of a call. One that compares may first read everything, some times.
+pub(super) fn encode(call: &Call, session: Option<Session>, reads: usize) -> Bytes {
     let op = match call {
         Call::Put { key, value } => Op::Put(put(key, value)),
         Call::Delete { key } => Op::DeleteRange(delete(key)),
@@ -118,7 +126,11 @@ pub(super) fn encode(call: &Call, session: Option<Session>) -> Bytes {
         }),
         Call::Cas { key, expected, value } => Op::Txn(TxnRequest {
             compare: vec![compare(key, expected.as_deref())],
-            success: vec![op(request_op::Request::RequestPut(put(key, value)))],
+            success: (0..reads)
+                .map(|_| request_op::Request::RequestRange(everything()))
+                .chain([request_op::Request::RequestPut(put(key, value))])
+                .map(op)
+                .collect(),
             ..Default::default()
         }),
         Call::Txn { reads, writes } => {
@@ -135,6 +147,14 @@ pub(super) fn encode(call: &Call, session: Option<Session>) -> Bytes {
     Command { session, op }.encode()
 }
 
+/// The least that a command costs if its comparison holds: a key for each step.
+pub(super) fn least_cost(command: &Bytes) -> u64 {
+    match Command::decode(command.clone()) {
+        Ok(Command { op: Op::Txn(r), .. }) => (r.compare.len() + r.success.len()) as u64,
+        Ok(_) | Err(_) => 0,
+    }
+}
+
 /// What a reply tells the client; without a call, that of a session being opened.
 pub(super) fn answer(call: Option<&Call>, reply: &Reply) -> Answer {
     let unexpected = || Answer::Unexpected(format!("{reply:?}"));
@@ -143,6 +163,9 @@ pub(super) fn answer(call: Option<&Call>, reply: &Reply) -> Answer {
         Either::First(Err(Error::SessionExpired)) => return Answer::SessionLost,
         Either::First(Err(Error::ReplyLost)) => return Answer::ReplyLost,
         Either::First(Err(Error::NoSpace)) => return Answer::NoSpace,
+        Either::First(Err(Error::TooManyKeys { .. } | Error::ReplyTooLong { .. })) => {
+            return Answer::TooCostly;
+        }
         Either::First(Err(_)) | Either::Second(_) => return unexpected(),
     };
     use history::Reply as Told;
@@ -178,7 +201,7 @@ fn text(kv: &KeyValue) -> String {
 
 /// What a view shows of a key: its value and the revision that wrote it.
 pub(super) fn peek(view: &View, key: &str, rows: &dyn Rows) -> Result<Option<(String, u64)>, Error> {
-    let response = view.first.range(&get(key), rows)?;
+    let response = view.first.range(&get(key), rows, u64::MAX)?;
     Ok(response.kvs.first().map(|kv| (text(kv), kv.mod_revision.cast_unsigned())))
 }
 

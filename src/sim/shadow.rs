@@ -27,7 +27,7 @@ pub(super) struct Shadowed {
     /// The rows that the disk has, once all pieces are durable.
     rows: BTreeMap<RowKey, Bytes>,
     /// What was executed since a checkpoint began that is to be loaded.
-    since: Option<Vec<(u64, Bytes, Reply)>>,
+    since: Option<Vec<(u64, Bytes, Option<Reply>)>>,
     /// Its reload, and how many commands it has yet to execute.
     reload: Option<(Replicated, u32)>,
     reloads: u64,
@@ -87,7 +87,7 @@ impl Shadowed {
         };
         for (index, command, reply) in since {
             let again = reload.apply(index, command);
-            if again != reply {
+            if let Some(reply) = reply.filter(|reply| again != *reply) {
                 return self
                     .differs(format!("entry {index} was answered {reply:?}, and after a reload {again:?}"));
             }
@@ -114,6 +114,28 @@ impl Shadowed {
         Some(machine)
     }
 
+    /// A command was executed, and answered, if anybody here asked. The reload answers always.
+    fn executed(&mut self, index: u64, command: Bytes, reply: Option<&Reply>) {
+        let digest = self.machine.digest();
+        self.digests.push((index + 1, digest));
+        if let Some(since) = &mut self.since {
+            since.push((index, command.clone(), reply.cloned()));
+        }
+        if let Some((reload, left)) = &mut self.reload {
+            let again = reload.apply(index, command);
+            *left -= 1;
+            let (same, last) = (reload.digest() == digest, *left == 0);
+            if let Some(reply) = reply.filter(|reply| again != **reply) {
+                self.differs(format!("entry {index} is answered {reply:?}, and after a reload {again:?}"));
+            } else if !same {
+                self.differs(format!("after entry {index} it has another digest than its reload"));
+            } else if last {
+                self.compare();
+                self.reload = None;
+            }
+        }
+    }
+
     /// Whether both are the same.
     fn compare(&mut self) {
         let Some((reload, _)) = &mut self.reload else { return };
@@ -134,25 +156,13 @@ impl StateMachine for Shadowed {
 
     fn apply(&mut self, index: u64, command: Bytes) -> Reply {
         let reply = self.machine.apply(index, command.clone());
-        let digest = self.machine.digest();
-        self.digests.push((index + 1, digest));
-        if let Some(since) = &mut self.since {
-            since.push((index, command.clone(), reply.clone()));
-        }
-        if let Some((reload, left)) = &mut self.reload {
-            let again = reload.apply(index, command);
-            *left -= 1;
-            let (same, last) = (reload.digest() == digest, *left == 0);
-            if again != reply {
-                self.differs(format!("entry {index} is answered {reply:?}, and after a reload {again:?}"));
-            } else if !same {
-                self.differs(format!("after entry {index} it has another digest than its reload"));
-            } else if last {
-                self.compare();
-                self.reload = None;
-            }
-        }
+        self.executed(index, command, Some(&reply));
         reply
+    }
+
+    fn follow(&mut self, index: u64, command: Bytes) {
+        self.machine.follow(index, command.clone());
+        self.executed(index, command, None);
     }
 
     fn view(&self) -> Self::View {

@@ -101,7 +101,7 @@ impl World {
         Self {
             processes: (0..n as u8).map(|me| Process::new(config(me))).collect(),
             network: Network::new(n, rng.bool(), bounds),
-            clients: Clients::new(rng.fork(), clients, &keys, patience, sizes),
+            clients: Clients::new(rng.fork(), clients, &keys, patience, sizes, bounds.shared.txn_visits),
             registers: RegisterClients::new(rng.fork(), clients / 2, patience, bounds.register_bytes),
             topics: TopicClients::new(rng.fork(), clients / 3, n, timing, bounds),
             ledger: LedgerClients::new(rng.fork(), clients / 2, n, patience, options.mutants),

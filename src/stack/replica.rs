@@ -524,7 +524,7 @@ impl<M: StateMachine> Stack<M> {
             tracing::error!(index, "a decided entry does not decode: skipped, by every process alike");
             return None;
         };
-        let Entry { origin, inc, seq, low, .. } = entry;
+        let &Entry { origin, inc, seq, low, .. } = &entry;
         if !self.filter.admit(origin, inc, seq, low, self.config.mutants) {
             return None;
         }
@@ -533,8 +533,13 @@ impl<M: StateMachine> Stack<M> {
         if unwanted && self.config.mutants.on(Mutant::UnwantedSkipped) {
             return None;
         }
-        let reply = self.machine.apply(index, entry.command);
-        request.map(|request| (request, reply))
+        match request {
+            Some(request) => Some((request, self.machine.apply(index, entry.command))),
+            None => {
+                self.machine.follow(index, entry.command);
+                None
+            }
+        }
     }
 
     /// Whether this process knows that its state is not that of a majority.

@@ -9,7 +9,7 @@ mod total;
 use self::token::Token;
 use super::Replica;
 use super::ledger::unexpected;
-use super::service::{Service, reply};
+use super::service::{Service, follow, reply};
 use crate::broadcast as core;
 use crate::kernel::MAX_NAME;
 use crate::ledger::{Command, Response as Done};
@@ -189,7 +189,7 @@ impl<R: Replica> Service<R> {
                 }
             }
         });
-        reply(ReceiverStream::new(receive))
+        follow(receive)
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod broadcast;
 mod ledger;
+mod outflow;
 mod port;
 mod register;
 mod services;

@@ -9,13 +9,13 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 
-struct Port {
-    address: SocketAddr,
+pub(super) struct Port {
+    pub address: SocketAddr,
     stop: oneshot::Sender<()>,
     done: JoinHandle<()>,
 }
 
-async fn open(fake: &Fake, limits: Limits) -> Port {
+pub(super) async fn open(fake: &Fake, limits: Limits) -> Port {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
@@ -26,7 +26,7 @@ async fn open(fake: &Fake, limits: Limits) -> Port {
     Port { address, stop, done }
 }
 
-async fn connect(port: &Port) -> KvClient<Channel> {
+pub(super) async fn connect(port: &Port) -> KvClient<Channel> {
     let endpoint = Endpoint::from_shared(format!("http://{}", port.address)).unwrap();
     KvClient::new(endpoint.connect().await.unwrap())
 }

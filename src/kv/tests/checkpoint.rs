@@ -70,7 +70,7 @@ fn commands_go_on_beside_a_checkpoint_and_are_not_part_of_it() {
     assert_eq!(store.machine.unsaved_bytes(), 3);
     let booted = store.disk.boot().unwrap().view();
     assert_eq!((booted.revision(), booted.applied()), (3, 2));
-    assert_eq!(values(&booted.range(&all(), &store.disk).unwrap()), ["1", "1"]);
+    assert_eq!(values(&booted.range(&all(), &store.disk, u64::MAX).unwrap()), ["1", "1"]);
 }
 
 #[test]
@@ -226,10 +226,14 @@ fn a_late_reply_says_that_its_command_was_executed() {
     store.checkpoint();
     for _ in 0..2 {
         store.checkpoint();
-        assert_eq!(reply.clone().resolve(&store.disk), Ok(()), "the row stays for two more checkpoints");
+        assert_eq!(
+            reply.clone().resolve(&store.disk, u64::MAX),
+            Ok(()),
+            "the row stays for two more checkpoints"
+        );
     }
     store.checkpoint();
-    assert_eq!(reply.resolve(&store.disk), Err(Error::ReplyLost));
+    assert_eq!(reply.resolve(&store.disk, u64::MAX), Err(Error::ReplyLost));
 }
 
 #[test]
@@ -245,7 +249,10 @@ fn a_tombstone_stays_until_no_older_version_of_its_key_is_left_on_disk() {
     for _ in 0..6 {
         while store.machine.scrub(100) {}
         store.checkpoint();
-        assert_eq!(keys(&store.disk.boot().unwrap().view().range(&all(), &store.disk).unwrap()), ["blocks"]);
+        assert_eq!(
+            keys(&store.disk.boot().unwrap().view().range(&all(), &store.disk, u64::MAX).unwrap()),
+            ["blocks"]
+        );
         let first = RangeRequest { revision: 4, ..all() };
         assert_eq!(keys(&store.range(first)), ["blocks"]);
     }
@@ -277,7 +284,7 @@ fn a_tombstone_makes_its_key_leave_rows_of_many_survivors() {
     for _ in 0..6 {
         while store.machine.scrub(100) {}
         store.checkpoint();
-        assert_eq!(store.disk.boot().unwrap().view().range(&all(), &store.disk).unwrap().count, 15);
+        assert_eq!(store.disk.boot().unwrap().view().range(&all(), &store.disk, u64::MAX).unwrap().count, 15);
     }
     let size = store.machine.size();
     assert_eq!((size.keys, size.versions, store.disk.rows.len()), (15, 15, 3), "the last version went first");

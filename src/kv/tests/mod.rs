@@ -1,5 +1,6 @@
 //! Tests of the state machine as a whole.
 
+mod budget;
 mod checkpoint;
 mod machine;
 mod model;
@@ -99,7 +100,7 @@ impl Store {
         let mut reply = self.machine.apply(self.log, &command.into());
         self.log += 1;
         if let Ok(response) = &mut reply {
-            response.resolve(&self.disk)?;
+            response.resolve(&self.disk, u64::MAX)?;
         }
         reply
     }
@@ -146,7 +147,7 @@ impl Store {
     }
 
     pub fn try_range(&self, r: RangeRequest) -> Result<RangeResponse, Error> {
-        self.machine.view().range(&r, &self.disk)
+        self.machine.view().range(&r, &self.disk, u64::MAX)
     }
 
     pub fn range(&self, r: RangeRequest) -> RangeResponse {

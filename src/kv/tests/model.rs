@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::proto::etcdserverpb::range_request::{SortOrder, SortTarget};
+use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
@@ -15,6 +16,9 @@ pub(super) struct Model {
     pub sessions: BTreeMap<u64, (u64, BTreeMap<u64, Reply>)>,
     /// Their ids, the one that was used least recently first.
     by_use: Vec<u64>,
+    pub budget: Budget,
+    /// What the transaction under way has cost.
+    spent: Cell<(u64, u64)>,
 }
 
 /// Sessions that there may be.
@@ -29,7 +33,35 @@ impl Model {
             alarms: BTreeSet::new(),
             sessions: BTreeMap::new(),
             by_use: Vec::new(),
+            budget: Budget::default(),
+            spent: Cell::default(),
         }
+    }
+
+    fn visit(&self, keys: u64) {
+        let (visits, bytes) = self.spent.get();
+        self.spent.set((visits + keys, bytes));
+    }
+
+    fn answer(&self, kv: &KeyValue) {
+        let (visits, bytes) = self.spent.get();
+        self.spent.set((visits, bytes + (kv.key.len() + kv.value.len()) as u64 + OVERHEAD));
+    }
+
+    /// Executes, or refuses what costs too much.
+    fn within_budget<T>(&mut self, f: impl FnOnce(&mut Model) -> T) -> Result<T, Error> {
+        let mut after = self.clone();
+        after.spent.set((0, 0));
+        let result = f(&mut after);
+        let (visits, bytes) = after.spent.get();
+        if visits > self.budget.visits {
+            return Err(Error::TooManyKeys { limit: self.budget.visits });
+        }
+        if bytes > self.budget.reply_bytes {
+            return Err(Error::ReplyTooLong { limit: self.budget.reply_bytes });
+        }
+        *self = after;
+        Ok(result)
     }
 
     fn at(&self, revision: i64) -> BTreeMap<Bytes, KeyValue> {
@@ -129,13 +161,16 @@ impl Model {
             Op::Txn(r) if full && format!("{r:?}").contains("RequestPut(") => Err(Error::NoSpace),
             Op::Put(r) => {
                 self.check_put(r)?;
-                Ok(Response::Put(self.write(|m, main| m.put(r, main))))
+                Ok(Response::Put(self.within_budget(|m| m.write(|m, main| m.put(r, main)))?))
             }
-            Op::DeleteRange(r) => Ok(Response::DeleteRange(self.write(|m, main| m.delete(r, main)))),
+            Op::DeleteRange(r) => {
+                Ok(Response::DeleteRange(self.within_budget(|m| m.write(|m, main| m.delete(r, main)))?))
+            }
             Op::Txn(r) => {
-                self.check_txn(r)?;
                 let before = self.clone();
-                let r = self.write(|m, main| m.txn(r, main, &before));
+                self.within_budget(|m| m.decide(r, &before))?;
+                self.check_txn(r)?;
+                let r = self.within_budget(|m| m.write(|m, main| m.txn(r, main, &before)))?;
                 Ok(Response::Txn(r, Unresolved::default()))
             }
             Op::Compact(r) if r.revision <= self.compacted => Err(Error::Compacted),
@@ -190,6 +225,8 @@ impl Model {
 
     fn put(&mut self, r: &PutRequest, main: i64) -> PutResponse {
         let before = self.get(&r.key);
+        self.visit(1);
+        before.iter().filter(|_| r.prev_kv).for_each(|kv| self.answer(kv));
         let kv = KeyValue {
             key: r.key.clone(),
             value: before.clone().filter(|_| r.ignore_value).map_or(r.value.clone(), |kv| kv.value),
@@ -204,6 +241,8 @@ impl Model {
 
     fn delete(&mut self, r: &DeleteRangeRequest, main: i64) -> DeleteRangeResponse {
         let gone = self.within(i64::MAX, &r.key, &r.range_end);
+        self.visit(1 + DELETION * gone.len() as u64);
+        gone.iter().filter(|_| r.prev_kv).for_each(|kv| self.answer(kv));
         gone.iter().for_each(|kv| self.change(main, &kv.key, None));
         DeleteRangeResponse {
             header: self.header(),
@@ -236,11 +275,41 @@ impl Model {
         if r.compare.iter().all(|c| self.holds(c)) { &r.success } else { &r.failure }
     }
 
+    /// What a range costs that reads the present; one that reads the past is read by who answers.
+    fn count(&self, r: &RangeRequest, found: &RangeResponse) {
+        self.visit(1);
+        if r.revision > 0 {
+            return;
+        }
+        let keys = self.within(i64::MAX, &r.key, &r.range_end);
+        let at_once = r.count_only && matches!(&r.key[..], [0]) && matches!(&r.range_end[..], [0]);
+        for kv in keys.iter().filter(|_| !at_once) {
+            let by_value = !r.count_only && r.sort_target() == SortTarget::Value;
+            self.visit(1 + if by_value { kv.value.len() as u64 / 64 } else { 0 });
+        }
+        found.kvs.iter().for_each(|kv| self.answer(kv));
+    }
+
+    /// Counts what it takes to see which branches run, which is seen before anything else.
+    fn decide(&self, r: &TxnRequest, before: &Model) {
+        r.compare.iter().map_while(|c| self.compared(c, before)).for_each(drop);
+        for op in before.branch(r) {
+            if let Some(Request::RequestTxn(r)) = &op.request {
+                self.decide(r, before);
+            }
+        }
+    }
+
     fn txn(&mut self, r: &TxnRequest, main: i64, before: &Model) -> TxnResponse {
+        r.compare.iter().map_while(|c| self.compared(c, before)).for_each(drop);
         let mut responses = Vec::new();
         for op in before.branch(r) {
             responses.push(ResponseOp::from(match op.request.as_ref().unwrap() {
-                Request::RequestRange(r) => response_op::Response::ResponseRange(self.range(r).unwrap()),
+                Request::RequestRange(r) => {
+                    let found = self.range(r).unwrap();
+                    self.count(r, &found);
+                    response_op::Response::ResponseRange(found)
+                }
                 Request::RequestPut(r) => response_op::Response::ResponsePut(self.put(r, main)),
                 Request::RequestDeleteRange(r) => {
                     response_op::Response::ResponseDeleteRange(self.delete(r, main))
@@ -250,6 +319,23 @@ impl Model {
         }
         let succeeded = r.compare.iter().all(|c| before.holds(c));
         TxnResponse { header: self.header(), succeeded, responses }
+    }
+
+    /// Counts what a comparison looks at; nothing, where it does not hold: the next is not looked at.
+    fn compared(&self, c: &Compare, before: &Model) -> Option<()> {
+        self.visit(1);
+        for kv in before.within(i64::MAX, &c.key, &c.range_end) {
+            let value = match &c.target_union {
+                Some(TargetUnion::Value(value)) => value.len().min(kv.value.len()) as u64 / 1024,
+                _ => 0,
+            };
+            self.visit(1 + value);
+            let one = Compare { key: kv.key, range_end: Bytes::new(), ..c.clone() };
+            if !before.holds(&one) {
+                return None;
+            }
+        }
+        before.holds(c).then_some(())
     }
 
     fn holds(&self, c: &Compare) -> bool {

@@ -172,6 +172,6 @@ fn a_view_stays_as_it_is() {
     store.delete("a", "\0");
     store.compact(9).unwrap();
     assert_eq!((view.revision(), view.compacted()), (8, -1));
-    assert_eq!(view.range(&all(), &store.disk).unwrap().count, 4);
+    assert_eq!(view.range(&all(), &store.disk, u64::MAX).unwrap().count, 4);
     assert_eq!(store.range(all()).count, 0);
 }

@@ -140,7 +140,7 @@ fn focus(property: Option<Property>) -> Focus {
             | P::Progress,
         ) => (Kind::Protocol, &[Log, Ledger]),
         Some(P::RegisterAtomicity | P::RegisterTermination) => (Kind::Protocol, &[Registers]),
-        Some(P::AtMostOnce | P::ClientHistory) => (Kind::Aside, &[Log]),
+        Some(P::AtMostOnce | P::BoundedCost | P::ClientHistory) => (Kind::Aside, &[Log]),
         Some(
             P::StateAgreement
             | P::Reload
