@@ -95,6 +95,7 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         Mutant::CausalContextIgnored => (P::CausalDelivery, All, STEPS, 40),
         Mutant::HintRestartsAtTheEnd => (P::CompleteHint, All, STEPS, 20),
         Mutant::PositionsByName => (P::StablePositions, All, STEPS, 20),
+        Mutant::DeliveriesKept => (P::BoundedMemory, All, STEPS, 20),
         Mutant::TrimmedUnacknowledged => (P::KeptForCursor, All, STEPS, 20),
         Mutant::RedeliveredAfterStop => (P::Stop, All, STEPS, 20),
         Mutant::WindowIgnored => (P::BoundedPending, All, STEPS, 20),

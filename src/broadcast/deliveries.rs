@@ -95,6 +95,9 @@ impl Sum {
     }
 }
 
+/// Windows of undelivered messages that may come between two ticks.
+const FRESH: usize = 8;
+
 /// The delivery log of one process.
 ///
 /// Invariant: `sum` is that of the whole log; `base`, when it was stored last, was that of a prefix
@@ -159,12 +162,12 @@ impl Deliveries {
     }
 
     /// Deliveries: twice `delivery_entries` of `delivery_bytes`, where a subscriber lags; and what came
-    /// since the last tick, which is no more than processes may have undelivered.
+    /// since the last tick, of every process a few windows of undelivered ones.
     pub fn memory(&self) -> Memory {
         let Bounds { delivery_entries, delivery_bytes, undelivered, message_bytes, .. } = self.config.bounds;
-        let fresh = self.config.processes * undelivered as usize;
         let one = SLOT + Bounds::MESSAGE_HEADER;
-        let most = (2 * delivery_entries as usize + fresh) * one + 2 * delivery_bytes + fresh * message_bytes;
+        let fresh = FRESH * self.config.processes * undelivered as usize * (one + message_bytes);
+        let most = 2 * delivery_entries as usize * one + 2 * delivery_bytes + fresh;
         let kept = (self.len() - self.first()) as usize;
         Memory::new(Account::Deliveries, (kept, self.log.bytes()), most)
     }
@@ -241,7 +244,7 @@ impl Deliveries {
         let bounds = &self.config.bounds;
         let (entries, bytes) = (bounds.delivery_entries, bounds.delivery_bytes);
         let before = self.beyond(entries, bytes).min(wanted).max(self.beyond(2 * entries, 2 * bytes));
-        if before <= self.first() {
+        if before <= self.first() || self.config.mutants.on(Mutant::DeliveriesKept) {
             return false;
         }
         if before > wanted {

@@ -129,6 +129,12 @@ impl RelayedLog {
         self.gone[origin.index()].fill(from, to);
     }
 
+    /// Whether more is delivered than is kept.
+    pub(super) fn exceeds(&self, bounds: &Bounds) -> bool {
+        let done = self.ids.len() - self.waiting.len();
+        done > bounds.relayed_entries || done > 0 && self.log.bytes() > bounds.relayed_bytes
+    }
+
     /// Drops from the front what everybody holds, and what exceeds the bounds.
     pub(super) fn trim(&mut self, bounds: &Bounds, held_by_all: impl Fn(MessageId) -> bool, turn: &mut Turn) {
         let (first, len) = (self.log.first(), self.log.len());

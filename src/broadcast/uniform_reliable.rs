@@ -218,10 +218,7 @@ impl UniformReliable {
             }
         }
         self.skip_gaps(deliveries, turn);
-        let have = &self.have;
-        let all: Vec<ProcessId> = self.config.peers().collect();
-        let by_all = |id: MessageId| all.iter().all(|p| have[p.index()][id.origin.index()].contains(id.seq));
-        self.relayed.trim(&self.config.bounds, by_all, turn);
+        self.trim(turn);
         self.say = self.say.saturating_sub(1);
         if self.say == 0 || self.unsaid != Unsaid::Nothing {
             self.tell(turn);
@@ -251,10 +248,21 @@ impl UniformReliable {
                 any = true;
             }
         }
+        if any && self.relayed.exceeds(&self.config.bounds) {
+            self.trim(turn);
+        }
         if self.unsaid == Unsaid::Now {
             self.tell(turn);
         }
         any
+    }
+
+    /// Drops what everybody holds, and what is more than is kept.
+    fn trim(&mut self, turn: &mut Turn) {
+        let have = &self.have;
+        let all: Vec<ProcessId> = self.config.peers().collect();
+        let by_all = |id: MessageId| all.iter().all(|p| have[p.index()][id.origin.index()].contains(id.seq));
+        self.relayed.trim(&self.config.bounds, by_all, turn);
     }
 
     fn admits(&self, id: MessageId, order: &Order, delivered: &[Seen]) -> bool {

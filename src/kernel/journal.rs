@@ -300,7 +300,10 @@ impl<U: fmt::Debug> fmt::Debug for Journal<U> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::bounds::Bounds;
+    use super::super::config::{Origin, Timing};
     use super::super::disk::Stored;
+    use super::super::frame::{Component, Message, Slot};
     use super::super::logged::Logged;
     use super::*;
 
@@ -373,6 +376,59 @@ mod tests {
         }
         let _ = journal.synced(first.run(&mut disk).unwrap());
         assert_eq!(journal.next_commit().unwrap().batch().stores().len(), 3);
+    }
+
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Note;
+
+    impl Message for Note {
+        const COMPONENT: Component = Component::Consensus;
+        fn kind(&self) -> u8 {
+            1
+        }
+        fn slot(&self) -> Slot {
+            Slot::Window
+        }
+    }
+
+    #[test]
+    fn what_waits_for_a_disk_that_stands_still_is_bounded() {
+        let bounds = Bounds { journal_bytes: 1000, ..Bounds::default() };
+        let (me, other) = (ProcessId(0), ProcessId(1));
+        let config = Config {
+            me,
+            processes: 2,
+            configuration: 1,
+            disk: 1,
+            origin: Origin::Own,
+            boot: 1,
+            damaged: false,
+            timing: Timing::default(),
+            bounds,
+            mutants: Mutants::default(),
+        };
+        let mut journal: Journal<&'static str> = Journal::start(&config);
+        let mut x = Logged::recover("test/x", &Stored::default(), String::new()).unwrap();
+        let mut disk = Memory::default();
+        let _ = journal.turn(|turn, _| {
+            assert!(!turn.is_full());
+            x.set("x".repeat(1000), turn);
+        });
+        let (_, release) = journal.turn(|turn, held| {
+            assert!(turn.is_full(), "a thousand bytes wait for the disk");
+            turn.send(other, &Note);
+            turn.send(me, &Note);
+            held.expose("later");
+            held.refuse("too many");
+        });
+        assert_eq!(names(release), ["too many"], "at once");
+        assert_eq!(journal.hits().of(Bound::Journal), 1);
+        let commit = journal.next_commit().unwrap();
+        let release = journal.synced(commit.run(&mut disk).unwrap());
+        let to: Vec<ProcessId> = release.frames.iter().map(|frame| frame.get().to).collect();
+        assert_eq!(to, [me], "what others would have heard is lost");
+        assert_eq!(names(release), ["later"]);
+        let _ = journal.turn(|turn, _| assert!(!turn.is_full(), "the disk has caught up"));
     }
 
     #[test]

@@ -27,8 +27,6 @@ macro_rules! accounts {
 }
 
 accounts! {
-    Commands: "commands that wait for an answer",
-    Queue: "commands that wait at the leader",
     Registers: "registers and operations on them",
     Publications: "publications that wait",
     Outbox: "outbox of the logged links",

@@ -105,6 +105,7 @@ mutants! {
     NospaceAtApplyOnly: "while space is short, what grows is refused only when it is executed",
     TailUnbounded: "the tail of the log is bounded in entries only",
     WindowUnbounded: "the window of a follower is bounded in entries only",
+    DeliveriesKept: "the delivery log is never trimmed",
     CandidacyUnconnected: "a process stands though it hears no majority",
 }
 

@@ -1,7 +1,7 @@
 //! Which bounds the processes of a run have: drawn anew for each run, so that what happens at a
 //! bound happens, in ever other combinations.
 
-use crate::kernel::{Bounds, SharedBounds};
+use crate::kernel::{Bounds, ReplicatedBounds, SharedBounds};
 use fastrand::Rng;
 
 /// How often, of a hundred draws, a bound is as small as it may be.
@@ -80,6 +80,22 @@ pub(super) fn draw(rng: &mut Rng) -> Bounds {
     bounds.check().expect("bounds that were made to agree");
     bounds
 }
+
+/// What the ledger of a run is bounded to, once somebody has said so: small, so that there is something
+/// to forget; and enough for every instance of a run.
+pub(super) const REPLICATED: ReplicatedBounds = ReplicatedBounds {
+    instances: 64,
+    decisions_bytes: 256,
+    transactions: 8,
+    participants: 3,
+    finished: 2,
+    topics: 2,
+    topic_entries: 4,
+    topic_bytes: 512,
+    publication_bytes: 256,
+    publishers: 3,
+    ..ReplicatedBounds::MOST
+};
 
 /// The bounds with those raised or lowered that others make demands of.
 fn agreeing(drawn: Bounds) -> Bounds {

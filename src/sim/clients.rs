@@ -56,6 +56,8 @@ struct Client {
     sessions: bool,
     session: Option<Session>,
     waiting: Option<Waiting>,
+    /// Whether it asks again, at the same process, when that has too many requests.
+    persists: bool,
 }
 
 /// A life of a process: how often it had booted. Its incarnation would not tell: who crashes before
@@ -148,6 +150,7 @@ impl Clients {
             sessions: number % 3 == 0,
             session: None,
             waiting: None,
+            persists: false,
         });
         Self {
             clients: clients.collect(),
@@ -232,6 +235,7 @@ impl Clients {
             (Call::Get { .. }, _) | (_, None) => None,
             (_, Some(session)) => {
                 session.seq += 1;
+                session.low = session.seq;
                 Some(*session)
             }
         };
@@ -381,6 +385,10 @@ impl Clients {
         let Some(waiting) = self.clients[number].waiting.clone() else { return Ok(None) };
         if let Indication::Refused { why, .. } = indication {
             coverage.refused_growth += u64::from(*why == Refusal::NoSpace);
+            if *why == Refusal::TooMany && self.clients[number].persists {
+                self.owners.remove(request);
+                return Ok(self.ask(number, at, world, waiting.job, waiting.doubtful));
+            }
             let doubtful = match why {
                 Refusal::NoLeader | Refusal::TooMany | Refusal::NoSpace | Refusal::Corrupt => false,
                 Refusal::TooLarge => {
@@ -427,7 +435,9 @@ impl Clients {
         match waiting.job {
             Job::Upkeep { .. } => {}
             Job::Open => match service::answer(None, reply) {
-                Answer::SessionOpened(id) => self.clients[number].session = Some(Session { id, seq: 0 }),
+                Answer::SessionOpened(id) => {
+                    self.clients[number].session = Some(Session { id, seq: 0, low: 0 })
+                }
                 other => return Err(nonsense(at, &Job::Open, &format!("{other:?}"))),
             },
             Job::Close { call, handle, command, .. } => {
@@ -456,6 +466,13 @@ impl Clients {
                     coverage.refused_costs += 1;
                     self.recorder.complete(handle, Outcome::Fail, world.now);
                 }
+                Answer::TooManyCalls => {
+                    if let Some(session) = &mut self.clients[number].session {
+                        session.low = session.seq;
+                    }
+                    let outcome = if doubtful { Outcome::Unknown } else { Outcome::Fail };
+                    self.recorder.complete(handle, outcome, world.now);
+                }
                 Answer::ReplyLost => self.recorder.complete(handle, Outcome::Unknown, world.now),
                 other => {
                     let job = Job::Call { call, handle, command };
@@ -480,7 +497,8 @@ impl Clients {
         let number = self.clients.len();
         let mut workload = Workload::new(format!("p{number}"), vec![key.into()], Mix::PUTS, self.rng.fork());
         workload.pad(size);
-        self.clients.push(Client { workload, sessions: false, session: None, waiting: None });
+        let persists = key == PROBE;
+        self.clients.push(Client { workload, sessions: false, session: None, waiting: None, persists });
         let call = self.clients[number].workload.draw();
         let command = service::encode(&call, None, 0);
         let handle = self.invoke(number, call.clone(), world.now);

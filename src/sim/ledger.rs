@@ -10,7 +10,7 @@ use super::service::Up;
 use super::sizes::{Sizes, padded};
 use crate::atomic_commit::{Reason, Timeouts, Vote};
 use crate::broadcast::{Either, PublicationError, Publisher};
-use crate::kernel::{Mutants, ProcessId, ReplicatedBounds, Ticks};
+use crate::kernel::{Mutants, ProcessId, ReplicatedBounds, SharedBounds, Ticks};
 use crate::ledger::{Command, Error, Response, View};
 use crate::stack::{Event, Indication, Refusal, RequestId, Role};
 use bytes::Bytes;
@@ -24,21 +24,6 @@ const PARTICIPANTS: [&str; 3] = ["a", "b", "c"];
 const FIRST: RequestId = 1 << 33;
 /// Instances of a run, beside the probes.
 const INSTANCES: usize = 40;
-
-/// Small, so that there is something to forget; and enough for every instance of a run.
-const BOUNDS: ReplicatedBounds = ReplicatedBounds {
-    instances: 64,
-    decisions_bytes: 256,
-    transactions: 8,
-    participants: 3,
-    finished: 2,
-    topics: 2,
-    topic_entries: 4,
-    topic_bytes: 512,
-    publication_bytes: 256,
-    publishers: 3,
-    ..ReplicatedBounds::MOST
-};
 
 /// What a client waits for.
 #[derive(Clone, Debug)]
@@ -65,6 +50,8 @@ struct Client {
     unpublished: Option<Command>,
     /// Where it reads each topic.
     cursors: [u64; TOPICS.len()],
+    /// A probe, to be made again once its process takes more.
+    again: Option<(ProcessId, Job)>,
 }
 
 /// What a process does by itself while it leads.
@@ -99,8 +86,14 @@ pub(super) struct LedgerClients {
     answered: BTreeSet<RequestId>,
     instances: usize,
     bounded: bool,
+    /// What they were before the end.
+    before: ReplicatedBounds,
+    /// Clients from here on are probes.
+    first_probe: usize,
     probes: Vec<String>,
     patience: Ticks,
+    /// What the ledger is bounded to, once somebody has said so.
+    bounds: ReplicatedBounds,
     /// Sizes of publications.
     sizes: Sizes,
     stopped: bool,
@@ -113,18 +106,22 @@ impl LedgerClients {
         clients: usize,
         processes: usize,
         patience: Ticks,
+        (bounds, shared): (ReplicatedBounds, SharedBounds),
         mutants: Mutants,
     ) -> Self {
-        let bounds = [BOUNDS.publication_bytes as usize, BOUNDS.topic_bytes as usize];
+        let around = [bounds.publication_bytes as usize, bounds.topic_bytes as usize];
         Self {
-            sizes: Sizes::around(bounds, &mut rng),
+            before: bounds,
+            first_probe: clients,
+            bounds,
+            sizes: Sizes::around(around, &mut rng),
             rng,
             clients: (0..clients + processes).map(|_| Client::default()).collect(),
             upkeep: (0..processes).map(|_| Upkeep::new(None, mutants)).collect(),
             decisions: Decisions::default(),
             commits: Commits::default(),
             publications: Publications::default(),
-            receivers: Receivers::new(TOPICS, mutants),
+            receivers: Receivers::new(TOPICS, shared, mutants),
             next: FIRST,
             drawn: 0,
             answered: BTreeSet::new(),
@@ -147,14 +144,18 @@ impl LedgerClients {
         self.clients.len() - self.upkeep.len()
     }
 
-    /// Nothing begins any more; upkeep goes on.
+    /// Nothing begins any more; upkeep goes on. There is room for everything from now on: what is
+    /// probed must be taken.
     pub(super) fn stop(&mut self) {
         self.stopped = true;
+        self.bounds = ReplicatedBounds::MOST;
+        self.bounded = false;
     }
 
     /// How many requests of processes that stayed up have no answer, but for those of upkeep.
     pub(super) fn waiting(&self) -> usize {
-        self.clients[..self.programs()].iter().filter(|c| c.waiting.is_some()).count()
+        let waits = |c: &&Client| c.waiting.is_some() || c.again.is_some();
+        self.clients[..self.programs()].iter().filter(waits).count()
     }
 
     /// A client's turn.
@@ -174,6 +175,12 @@ impl LedgerClients {
                 self.clients[number].waiting = None;
             }
             return Ok(None);
+        }
+        if let Some((at, job)) = self.clients[number].again.take() {
+            return Ok(self.do_again(number, at, job, world));
+        }
+        if upkeep && self.stopped && !self.bounded {
+            return Ok(self.ask(number, at, Command::SetBounds(self.bounds.into()), world));
         }
         if upkeep {
             return Ok(self.keep_up(number, at, world));
@@ -238,7 +245,7 @@ impl LedgerClients {
     /// What a client wants, from what it sees at a process.
     fn draw(&mut self, number: usize, view: Option<&View>, coverage: &mut Coverage) -> Option<Command> {
         if !self.bounded {
-            return Some(Command::SetBounds(BOUNDS.into()));
+            return Some(Command::SetBounds(self.bounds.into()));
         }
         // Counted apart from requests: what is drawn may find nobody to ask, and be asked later.
         self.drawn += 1;
@@ -309,6 +316,14 @@ impl LedgerClients {
         let command = Command::Publish { topic: topic.to_owned(), publisher, payload };
         client.unpublished = Some(command.clone());
         command
+    }
+
+    /// Once more, what a process did not take.
+    fn do_again(&mut self, number: usize, at: ProcessId, job: Job, world: Glimpse<'_>) -> Asked {
+        match job {
+            Job::Execute(command) => self.ask(number, at, command, world),
+            Job::Receive(subscriber, end) => self.ask_to_receive(number, at, (subscriber, end), world),
+        }
     }
 
     fn ask(&mut self, number: usize, at: ProcessId, command: Command, world: Glimpse<'_>) -> Asked {
@@ -415,6 +430,10 @@ impl LedgerClients {
                 self.clients[number].unpublished = None;
                 return Ok(());
             }
+            (job, Indication::Refused { why: Refusal::TooMany, .. }) if self.is_probe(number) => {
+                self.clients[number].again = Some((at, job));
+                return Ok(());
+            }
             (_, Indication::Refused { .. }) => return Ok(()),
             (Job::Receive(subscriber, end), Indication::Readable { .. }) => {
                 let Some(shown) = shown else { return Ok(()) };
@@ -434,8 +453,14 @@ impl LedgerClients {
                 coverage.decisions += 1;
                 self.decisions.decides(at, &instance, value, end)
             }
-            (Command::Propose { instance, .. }, Err(error)) => {
-                ensure(false, Property::ConsensusTermination, || {
+            (command @ Command::Propose { .. }, Err(Error::Propose(_))) if self.is_probe(number) => {
+                self.bounded = false;
+                self.clients[number].again = Some((at, Job::Execute(command)));
+                Ok(())
+            }
+            (Command::Propose { instance, value }, Err(error)) => {
+                let room = shows.is_none_or(|view| has_room(&self.before, view, &value));
+                ensure(!room, Property::ConsensusTermination, || {
                     format!("{at} refuses a proposal to {instance}, for which there is room: {error}")
                 })
             }
@@ -462,8 +487,17 @@ impl LedgerClients {
             (
                 Command::Publish { publisher, payload, .. },
                 Err(Error::Publication(PublicationError::TooLarge { .. })),
-            ) if payload.len() as u64 > BOUNDS.publication_bytes => {
+            ) if payload.len() as u64 > self.before.publication_bytes => {
                 coverage.too_large += 1;
+                if publisher.is_some() {
+                    self.clients[number].unpublished = None;
+                }
+                Ok(())
+            }
+            (
+                Command::Publish { publisher, .. },
+                Err(Error::Publication(PublicationError::TooManyTopics { .. })),
+            ) => {
                 if publisher.is_some() {
                     self.clients[number].unpublished = None;
                 }
@@ -475,8 +509,9 @@ impl LedgerClients {
                 Ok(())
             }
             (Command::SetBounds(_), Ok(Response::Bounds(bounds))) => {
-                self.bounded = true;
-                ensure(*bounds == BOUNDS, Property::ClientHistory, || format!("{at} sets other bounds"))
+                self.bounded = *bounds == self.bounds;
+                let asked = [self.bounds, self.before];
+                ensure(asked.contains(bounds), Property::ClientHistory, || format!("{at} sets other bounds"))
             }
             (
                 Command::Subscribe { .. } | Command::AcknowledgeDelivery { .. } | Command::Unsubscribe { .. },
@@ -484,6 +519,11 @@ impl LedgerClients {
             ) if shows.is_none() => Ok(()),
             (command, reply) => nonsense(at, &format!("{reply:?} to {command:?}")),
         }
+    }
+
+    /// Whether a client is a probe: those come after all others, once nothing begins any more.
+    fn is_probe(&self, number: usize) -> bool {
+        self.stopped && (self.first_probe..self.programs()).contains(&number)
     }
 
     /// Proposes to an instance of its own at one process: where faults have stopped all must learn
@@ -517,6 +557,16 @@ impl LedgerClients {
     pub(super) fn probes_decided(&self, view: Option<&View>) -> bool {
         view.is_some_and(|view| self.probes.iter().all(|probe| view.decision(probe).is_some()))
     }
+}
+
+/// Whether a ledger has room for the decision of one more instance.
+fn has_room(bounds: &ReplicatedBounds, view: &View, value: &Bytes) -> bool {
+    let decisions = view.instances().decisions();
+    let bytes: usize = decisions.values().map(Bytes::len).sum();
+    let size = value.len() as u64;
+    size <= bounds.decision_bytes
+        && (decisions.len() as u64) < bounds.instances
+        && bytes as u64 + size <= bounds.decisions_bytes
 }
 
 /// What a process shows of its ledger.

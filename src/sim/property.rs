@@ -138,6 +138,8 @@ properties! {
     LeaderAccuracy = "leader detector: eventual accuracy",
     /// In the end, all that hear the leader trust it, and go on to.
     LeaderAgreement = "leader detector: eventual agreement",
+    /// Each module holds no more in memory than its bounds allow.
+    BoundedMemory = "bounded memory",
     /// The code's own assertions hold.
     Assertions = "assertions",
 }

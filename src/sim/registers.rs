@@ -5,12 +5,12 @@ use super::clients::{Asked, Glimpse, Life};
 use super::coverage::Coverage;
 use super::property::{Property, Verdict, ensure};
 use super::sizes::{Sizes, padded};
-use crate::kernel::{ProcessId, Ticks};
+use crate::kernel::{Bounds, ProcessId, Ticks};
 use crate::register::{Ask, Failed, Outcome};
 use crate::stack::{Event, RequestId};
 use bytes::Bytes;
 use fastrand::Rng;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 const NAMES: [&str; 2] = ["x", "y"];
@@ -49,8 +49,11 @@ pub(super) struct RegisterClients {
     next: RequestId,
     patience: Ticks,
     sizes: Sizes,
-    /// Bytes that a register holds.
-    limit: usize,
+    bounds: Bounds,
+    /// Clients from here on are probes.
+    programs: usize,
+    /// Probes to be made again, once their process takes more requests.
+    again: BTreeMap<usize, ProcessId>,
     stopped: bool,
     /// Clients of whose operations one failed, for want of a majority.
     failed: BTreeSet<usize>,
@@ -59,18 +62,19 @@ pub(super) struct RegisterClients {
 }
 
 impl RegisterClients {
-    pub(super) fn new(mut rng: Rng, clients: usize, patience: Ticks, limit: usize) -> Self {
+    pub(super) fn new(mut rng: Rng, clients: usize, patience: Ticks, bounds: Bounds) -> Self {
         let registers = NAMES.map(Atomicity::new);
-        let clients = vec![None; clients];
-        let sizes = Sizes::around([limit], &mut rng);
+        let sizes = Sizes::around([bounds.register_bytes], &mut rng);
         Self {
             rng,
-            clients,
+            clients: vec![None; clients],
             registers,
             next: FIRST,
             patience,
             sizes,
-            limit,
+            bounds,
+            programs: clients,
+            again: BTreeMap::new(),
             stopped: false,
             failed: BTreeSet::new(),
             longest: 0,
@@ -88,7 +92,7 @@ impl RegisterClients {
 
     /// How many operations of processes that stayed up have not returned.
     pub(super) fn waiting(&self) -> usize {
-        self.clients.iter().flatten().count()
+        self.clients.iter().flatten().count() + self.again.len()
     }
 
     /// A client's turn: it begins an operation, or finds that the process it asked has crashed.
@@ -98,6 +102,9 @@ impl RegisterClients {
                 self.clients[number] = None;
             }
             return None;
+        }
+        if let Some(at) = self.again.remove(&number) {
+            return self.begin(number, at, 0, Some(0), world);
         }
         if self.stopped {
             return None;
@@ -135,7 +142,7 @@ impl RegisterClients {
             Some(size) => Ask::Write(Bytes::from(padded(&format!("v{}", request - FIRST), size))),
             None => Ask::Read,
         };
-        let large = ask.value().is_some_and(|value| value.len() > self.limit);
+        let large = ask.value().is_some_and(|value| value.len() > self.bounds.register_bytes);
         let operation = self.registers[register].begin(at, ask.value());
         let since = world.processes[at.index()].ticks;
         self.clients[number] = Some(Waiting { request, at, life, since, large, register, operation });
@@ -157,6 +164,11 @@ impl RegisterClients {
         let Some(waiting) = self.clients[number].take() else { return Ok(()) };
         let returned = match outcome {
             Ok(returned) => returned,
+            Err(Failed::TooMany) if number >= self.programs => {
+                self.again.insert(number, at);
+                return Ok(());
+            }
+            Err(Failed::Full) if self.bounds.registers < NAMES.len() => return Ok(()),
             // It may take effect, and nobody was told so.
             Err(Failed::NoMajority | Failed::Unknown | Failed::TooMany) => {
                 self.failed.insert(number);

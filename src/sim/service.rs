@@ -29,6 +29,8 @@ pub(super) type Up = Indication<Reply, View>;
 pub(super) struct Session {
     pub(super) id: u64,
     pub(super) seq: u64,
+    /// Replies to calls below it were received, as far as it says.
+    pub(super) low: u64,
 }
 
 /// The answer to a command, as its client understands it.
@@ -46,6 +48,8 @@ pub(super) enum Answer {
     ReplyLost,
     /// It costs more than it may: it has no effect.
     TooCostly,
+    /// The session has too many calls that are not answered: it was not executed.
+    TooManyCalls,
     /// Nothing that the client could have expected.
     Unexpected(String),
 }
@@ -143,7 +147,7 @@ pub(super) fn encode(call: &Call, session: Option<Session>, reads: usize) -> Byt
         }
     };
     // One call at a time: those before it are answered, or given up.
-    let session = session.map(|s| SessionCall { id: s.id, seq: s.seq, low: s.seq });
+    let session = session.map(|s| SessionCall { id: s.id, seq: s.seq, low: s.low });
     Command { session, op }.encode()
 }
 
@@ -166,6 +170,7 @@ pub(super) fn answer(call: Option<&Call>, reply: &Reply) -> Answer {
         Either::First(Err(Error::TooManyKeys { .. } | Error::ReplyTooLong { .. })) => {
             return Answer::TooCostly;
         }
+        Either::First(Err(Error::SessionWindow)) => return Answer::TooManyCalls,
         Either::First(Err(_)) | Either::Second(_) => return unexpected(),
     };
     use history::Reply as Told;

@@ -1,16 +1,19 @@
 //! A subscriber with acknowledged redelivery, and what must hold of what it is delivered.
 
+use super::disk::SimDisk;
 use super::property::{Property, Verdict, ensure};
 use crate::broadcast::{AcknowledgeError, FellOff, SubscribeError};
-use crate::kernel::{Bounds, ProcessId};
+use crate::kernel::{Bounds, LogId, ProcessId};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// What a record has beside its message, at most: names, and what the message depends on.
+const RECORD: usize = 256;
 
 /// The subscriber at one process.
 #[derive(Clone, Debug)]
 pub(super) struct Subscriber {
     at: ProcessId,
-    window: usize,
-    entries: u64,
+    bounds: Bounds,
     /// Whether it was told that it is one.
     known: bool,
     /// What it was delivered last.
@@ -29,8 +32,7 @@ impl Subscriber {
     pub(super) fn new(at: ProcessId, bounds: &Bounds) -> Self {
         Self {
             at,
-            window: bounds.unacknowledged,
-            entries: bounds.delivery_entries,
+            bounds: *bounds,
             known: false,
             pending: BTreeSet::new(),
             owed: BTreeSet::new(),
@@ -79,7 +81,7 @@ impl Subscriber {
 
     /// It subscribed, for the first time or as one who does not know how far it had come, of a log that
     /// ends here.
-    pub(super) fn subscribed(&mut self, outcome: &Result<u64, SubscribeError>, end: u64) -> Verdict {
+    pub(super) fn subscribed(&mut self, outcome: &Result<u64, SubscribeError>, disk: &SimDisk) -> Verdict {
         match outcome {
             Ok(_) => {
                 self.known = true;
@@ -90,7 +92,7 @@ impl Subscriber {
                 self.fell = Some(*fell);
                 Ok(())
             }
-            Err(SubscribeError::FellOff(fell)) => self.falls(*fell, end),
+            Err(SubscribeError::FellOff(fell)) => self.falls(*fell, disk),
             Err(other) => ensure(false, Property::Recurrence, || format!("{}: {other}", self.at)),
         }
     }
@@ -141,7 +143,7 @@ impl Subscriber {
         ensure(again.is_none(), Property::Stop, || {
             format!("{at} delivers position {again:?} again, which is acknowledged")
         })?;
-        ensure(positions.len() <= self.window, Property::BoundedPending, || {
+        ensure(positions.len() <= self.bounds.unacknowledged, Property::BoundedPending, || {
             format!("{at} delivers {} positions at a time", positions.len())
         })?;
         let early = positions.iter().find(|p| !record(**p));
@@ -161,12 +163,13 @@ impl Subscriber {
     }
 
     /// It is told that it fell off, of a log that ends here.
-    pub(super) fn falls(&mut self, fell: FellOff, end: u64) -> Verdict {
+    pub(super) fn falls(&mut self, fell: FellOff, disk: &SimDisk) -> Verdict {
         self.fell = Some(fell);
         self.owed.clear();
         self.pending.clear();
         let (at, FellOff { position, oldest }) = (self.at, fell);
-        ensure(end - oldest >= 2 * self.entries, Property::KeptForCursor, || {
+        let end = disk.extent(LogId::DELIVERIES).1;
+        ensure(self.is_full(oldest, end, disk), Property::KeptForCursor, || {
             format!("{at} keeps deliveries {oldest}..{end}, and drops {position}, which is not acknowledged")
         })?;
         ensure(!self.stopped.contains(&position), Property::KeptForCursor, || {
@@ -174,14 +177,23 @@ impl Subscriber {
         })
     }
 
+    /// Whether the log has twice what it keeps, from a position to another: one record more would be
+    /// too many, or too large.
+    fn is_full(&self, from: u64, to: u64, disk: &SimDisk) -> bool {
+        let Bounds { delivery_entries, delivery_bytes, message_bytes, .. } = self.bounds;
+        let within = disk.log(LogId::DELIVERIES).filter(|(position, _)| (from..to).contains(position));
+        let bytes: usize = within.map(|(_, record)| record.len()).sum();
+        to - from >= 2 * delivery_entries || bytes + message_bytes + RECORD > 2 * delivery_bytes
+    }
+
     /// So much of the log is kept, which ends here. What it is told first after a boot may repeat a
     /// trim of the life before, which nobody was told of.
-    pub(super) fn kept(&self, first: u64, kept: u64, end: u64) -> Verdict {
+    pub(super) fn kept(&self, first: u64, kept: u64, end: u64, disk: &SimDisk) -> Verdict {
         if first <= kept {
             return Ok(());
         }
         let lagging = self.owed.range(..kept).next();
-        let full = end - kept >= 2 * self.entries;
+        let full = self.is_full(kept, end, disk);
         ensure(lagging.is_none() || full, Property::KeptForCursor, || {
             format!("{} keeps deliveries {kept}..{end}, and {lagging:?} is not acknowledged", self.at)
         })

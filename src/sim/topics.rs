@@ -8,7 +8,7 @@ use super::property::{Property, Verdict, ensure};
 use super::sizes::Sizes;
 use super::subscriber::Subscriber;
 use crate::broadcast::{Context, Guarantee, PublishError, Record, Topic, TopicIndication, TopicRequest};
-use crate::kernel::{Bounds, LogId, ProcessId, Ticks, Timing};
+use crate::kernel::{Bounds, ProcessId, Ticks, Timing};
 use crate::stack::{Event, RequestId};
 use fastrand::Rng;
 use std::collections::BTreeSet;
@@ -16,6 +16,8 @@ use std::collections::BTreeSet;
 /// Requests of these clients are numbered from here on.
 const FIRST: RequestId = 1 << 40;
 const GUARANTEES: [Guarantee; 3] = [Guarantee::Reliable, Guarantee::Fifo, Guarantee::Causal];
+/// Topics that there are.
+const TOPICS: usize = 2 * GUARANTEES.len();
 const SUBSCRIBER: &str = "subscriber";
 
 /// What a publisher waits for.
@@ -35,6 +37,9 @@ struct Waiting {
 struct Publisher {
     waiting: Option<Waiting>,
     saw: Option<(Number, Context)>,
+    /// Whether it is a probe; and where that is to be made again, once its process takes more.
+    probes: bool,
+    again: Option<ProcessId>,
 }
 
 /// The subscriber at one process, and when it was delivered something last.
@@ -114,7 +119,7 @@ impl TopicClients {
 
     /// How many publications of processes that stayed up were not answered.
     pub(super) fn waiting(&self) -> usize {
-        self.publishers.iter().filter(|p| p.waiting.is_some()).count()
+        self.publishers.iter().filter(|p| p.waiting.is_some() || p.again.is_some()).count()
     }
 
     pub(super) fn booted(&mut self, p: ProcessId, disk: &SimDisk) {
@@ -145,6 +150,9 @@ impl TopicClients {
             }
             return None;
         }
+        if let Some(at) = self.publishers[client].again.take() {
+            return self.begin(client, at, Guarantee::Fifo, 0, world);
+        }
         if self.stopped {
             return None;
         }
@@ -157,7 +165,7 @@ impl TopicClients {
     /// A publication at one process, by a client of its own: where faults have stopped it must be
     /// confirmed.
     pub(super) fn probe(&mut self, at: ProcessId, world: Glimpse<'_>) -> Asked {
-        self.publishers.push(Publisher::default());
+        self.publishers.push(Publisher { probes: true, ..Publisher::default() });
         self.begin(self.publishers.len() - 1, at, Guarantee::Fifo, 0, world)
     }
 
@@ -235,12 +243,13 @@ impl TopicClients {
                         }
                         self.judge.confirmed(at, number)
                     }
-                    Err(
-                        PublishError::TooMany
-                        | PublishError::NotAVoter
-                        | PublishError::ContextAhead
-                        | PublishError::Unknown,
-                    ) => {
+                    // Later, perhaps: of a probe, in any case.
+                    Err(PublishError::TooMany) => {
+                        publisher.again = publisher.probes.then_some(at);
+                        Ok(())
+                    }
+                    Err(PublishError::TooManyTopics { .. }) if self.bounds.topics < TOPICS => Ok(()),
+                    Err(PublishError::NotAVoter | PublishError::ContextAhead | PublishError::Unknown) => {
                         self.refused.insert(at);
                         Ok(())
                     }
@@ -260,11 +269,11 @@ impl TopicClients {
             TopicIndication::Delivered { first, records, kept } => {
                 coverage.deliveries += records.len() as u64;
                 coverage.gaps += records.iter().filter(|r| matches!(r, Record::Gap { .. })).count() as u64;
-                self.readers[at.index()].subscriber.kept(*first, *kept, first + records.len() as u64)
+                let end = first + records.len() as u64;
+                self.readers[at.index()].subscriber.kept(*first, *kept, end, disk)
             }
             TopicIndication::Subscribed { outcome, .. } => {
-                let end = disk.extent(LogId::DELIVERIES).1;
-                self.readers[at.index()].subscriber.subscribed(outcome, end)
+                self.readers[at.index()].subscriber.subscribed(outcome, disk)
             }
             TopicIndication::Redelivered { outcome: Ok(positions), .. } => {
                 coverage.redeliveries += positions.len() as u64;
@@ -274,7 +283,7 @@ impl TopicClients {
             }
             TopicIndication::Redelivered { outcome: Err(fell), .. } => {
                 coverage.fell_off += 1;
-                self.readers[at.index()].subscriber.falls(*fell, disk.extent(LogId::DELIVERIES).1)
+                self.readers[at.index()].subscriber.falls(*fell, disk)
             }
             TopicIndication::Acknowledged { request, outcome } => {
                 let reader = &mut self.readers[at.index()];

@@ -21,13 +21,10 @@ use super::trace::{Note, Part, Trace};
 use super::words;
 use super::{Options, Profile};
 use crate::consensus::Paxos;
-use crate::kernel::{self, Bounds, Component, Config, Opened, Origin, ProcessId, Release, Timing};
+use crate::kernel::{Bounds, Component, Config, Opened, Origin, ProcessId, Release, SLOT, Timing};
 use crate::stack::{Event, Indication, Role};
 use bytes::Bytes;
 use fastrand::Rng;
-
-/// Steps between two looks at what processes hold in memory.
-const WEIGHED: u64 = 16;
 
 /// One execution, under way.
 pub(super) struct World {
@@ -37,7 +34,7 @@ pub(super) struct World {
     pub(super) registers: RegisterClients,
     pub(super) topics: TopicClients,
     pub(super) ledger: LedgerClients,
-    bounds: kernel::Bounds,
+    bounds: Bounds,
     pub(super) monitors: Monitors,
     pub(super) effects: Effects,
     pub(super) space: Space,
@@ -102,9 +99,16 @@ impl World {
             processes: (0..n as u8).map(|me| Process::new(config(me))).collect(),
             network: Network::new(n, rng.bool(), bounds),
             clients: Clients::new(rng.fork(), clients, &keys, patience, sizes, bounds.shared.txn_visits),
-            registers: RegisterClients::new(rng.fork(), clients / 2, patience, bounds.register_bytes),
+            registers: RegisterClients::new(rng.fork(), clients / 2, patience, bounds),
             topics: TopicClients::new(rng.fork(), clients / 3, n, timing, bounds),
-            ledger: LedgerClients::new(rng.fork(), clients / 2, n, patience, options.mutants),
+            ledger: LedgerClients::new(
+                rng.fork(),
+                clients / 2,
+                n,
+                patience,
+                (bounds::REPLICATED, bounds.shared),
+                options.mutants,
+            ),
             bounds,
             monitors: Monitors::new(n),
             effects: Effects::new(n),
@@ -466,12 +470,9 @@ impl World {
             let ballot = if status.role == Role::Leader { status.accepted } else { status.promised };
             Part { role: status.role, ballot, decided }
         });
-        if step.is_multiple_of(WEIGHED) {
-            // What one turn may store and say: all that was on its way to it, and what clients asked.
-            let bounds = &self.bounds;
-            let turn = 2 * self.processes.len() * (bounds.peer_bytes + bounds.frame_bytes + 65_536);
-            let held = alive.stack.memory().into_iter().chain(alive.journal.memory(turn));
-            memory::weigh(held, &mut self.coverage.peaks);
+        if step.is_multiple_of(memory::EVERY) {
+            let arrives = self.bounds.peer_bytes + self.bounds.peer_frames * SLOT;
+            memory::weigh(p, alive, self.processes.len() * arrives, &mut self.coverage.peaks)?;
         }
         self.states.reacted(p, &alive.stack)?;
         self.monitors.reacted(p, decided, alive.stack.log())?;

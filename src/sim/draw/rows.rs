@@ -120,7 +120,7 @@ fn focus(property: Option<Property>) -> Focus {
     use Subject::{Ledger, Log, Registers, Topics};
     const EVERYTHING: &[Subject] = &[Log, Ledger, Registers, Topics];
     let (least, about): (Kind, &[Subject]) = match property {
-        None | Some(P::Exposure | P::Determinism | P::Assertions | P::NoCreation) => {
+        None | Some(P::Exposure | P::Determinism | P::Assertions | P::BoundedMemory | P::NoCreation) => {
             (Kind::Protocol, EVERYTHING)
         }
         Some(P::Learners | P::Incarnations) => (Kind::Membership, &[Log]),

@@ -1,8 +1,23 @@
-//! What processes hold in memory, by their own account, and how near they come to the most.
+//! Bounded memory: each module holds no more than its bounds allow, by an account of its own.
 
-use crate::kernel::{Memory, Peaks};
+use super::{Property, Verdict, ensure};
+use crate::kernel::{Memory, Peaks, ProcessId};
+use crate::sim::process::Alive;
 
-/// Looks at what a process holds.
-pub(in crate::sim) fn weigh(held: impl IntoIterator<Item = Memory>, peaks: &mut Peaks) {
-    held.into_iter().for_each(|memory| peaks.see(memory));
+/// Steps between two looks.
+pub(in crate::sim) const EVERY: u64 = 16;
+/// What a process may store and say in one turn, for what it hears.
+const ANSWERS: usize = 8;
+
+/// Looks at what a process holds, to which so many bytes may arrive at a time.
+pub(in crate::sim) fn weigh(p: ProcessId, alive: &Alive, arrives: usize, peaks: &mut Peaks) -> Verdict {
+    let waits = alive.journal.memory(ANSWERS * arrives);
+    for memory in alive.stack.memory().into_iter().chain(waits) {
+        peaks.see(memory);
+        let Memory { of, bytes, most } = memory;
+        ensure(bytes <= most, Property::BoundedMemory, || {
+            format!("{p} holds {bytes} bytes of its {}, and {most} at most by its bounds", of.describe())
+        })?;
+    }
+    Ok(())
 }

@@ -161,18 +161,14 @@ impl Monitor<Topics> for Readers {
         let Reader { subscriber, served, .. } = &mut self.readers[at.process.index()];
         match indication {
             TopicIndication::Delivered { first, records, kept } => {
-                subscriber.kept(*first, *kept, first + records.len() as u64)
+                subscriber.kept(*first, *kept, first + records.len() as u64, at.disk)
             }
-            TopicIndication::Subscribed { outcome, .. } => {
-                subscriber.subscribed(outcome, at.disk.extent(LogId::DELIVERIES).1)
-            }
+            TopicIndication::Subscribed { outcome, .. } => subscriber.subscribed(outcome, at.disk),
             TopicIndication::Redelivered { outcome: Ok(positions), .. } => {
                 *served = (*served + 1).min(2);
                 subscriber.delivered(positions, holds)
             }
-            TopicIndication::Redelivered { outcome: Err(fell), .. } => {
-                subscriber.falls(*fell, at.disk.extent(LogId::DELIVERIES).1)
-            }
+            TopicIndication::Redelivered { outcome: Err(fell), .. } => subscriber.falls(*fell, at.disk),
             TopicIndication::Acknowledged { request, outcome } => {
                 subscriber.stopped(*request, outcome, self.judge.told_of(at.process))
             }

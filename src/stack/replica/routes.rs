@@ -67,7 +67,10 @@ impl<M: StateMachine> Stack<M> {
     /// taken: it is what lets the disk get on.
     fn is_put_off(&self, event: &Event, up: Out<'_, M>) -> bool {
         match event {
-            Event::Frame { from, .. } => *from != self.config.me,
+            // Heartbeats store nothing, and wait for nothing: without them who is behind would stand.
+            Event::Frame { from, frame } => {
+                *from != self.config.me && frame.component() != Component::Detector
+            }
             Event::Execute { request, .. } | Event::Read { request, .. } => {
                 up.refuse(Indication::Refused { request: *request, why: Refusal::TooMany });
                 true
