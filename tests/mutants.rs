@@ -60,6 +60,8 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         Mutant::CopyVotes => (P::Learners, Disk, STEPS, 40),
         // A copy must boot more often than its records are ahead of it, and nobody must hear of that.
         Mutant::BootAnew => (P::Learners, Disk, STEPS, 200),
+        Mutant::MarkForgotten => (P::Learners, Disk, STEPS, 60),
+        Mutant::PrefixHashUnchecked => (P::LoudDivergence, Disk, FEW, 60),
         Mutant::CandidacyOnNack => (P::Leader, All, FEW, 300),
         Mutant::HappyWithoutMajority => (P::Leader, All, FEW, 200),
         Mutant::ReadUnimposed => (P::RegisterAtomicity, All, STEPS, 100),

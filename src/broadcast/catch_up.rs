@@ -48,6 +48,8 @@ pub enum CatchUpMessage {
         entries: Vec<Bytes>,
         /// The source's decided prefix.
         decided: u64,
+        /// Length and hash of what the source has decided up to the end of these entries.
+        prefix: (u64, u64),
         /// What the source has promised: at or above every ballot in which they were decided.
         prom: Ballot,
     },

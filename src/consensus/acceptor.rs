@@ -2,6 +2,7 @@
 //! may change.
 
 use super::messages::{Paxos, Session};
+use super::prefix::{EMPTY, PrefixHashes, link};
 use super::run::Run;
 use crate::kernel::{
     Ballot, Config, Incarnation, LogId, Logged, LoggedLog, Mutant, Stored, Ticks, Turn, Undecodable,
@@ -28,6 +29,17 @@ pub struct Durable {
     pub len: u64,
 }
 
+/// Two logs of which this much is decided differ.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Difference {
+    /// The length.
+    pub index: u64,
+    /// The hash of so many entries here.
+    pub ours: u64,
+    /// And there.
+    pub theirs: u64,
+}
+
 /// The last promise, and what of its answer has come: it is staged in no log, and goes with the
 /// promise.
 #[derive(Clone, Debug)]
@@ -51,7 +63,10 @@ pub struct Acceptor {
     prom: Logged<Ballot>,
     acc: Logged<Ballot>,
     log: LoggedLog,
-    decided: u64,
+    /// The hash of each prefix of the log, up to the decided one.
+    hashes: PrefixHashes,
+    /// Where the log begins, and the hash of what was before.
+    base: Logged<(u64, u64)>,
     stored_decided: Logged<u64>,
     durable: Durable,
     /// Whether the incarnation is durable.
@@ -79,16 +94,24 @@ impl Acceptor {
         let prom = Logged::recover("log/prom", stored, Ballot::ZERO)?.vote();
         let acc = Logged::recover("log/acc", stored, Ballot::ZERO)?.vote();
         let log = LoggedLog::recover(LogId::REPLICATED, stored);
-        let stored_decided = Logged::recover("log/decided", stored, 0)?;
+        let stored_decided = Logged::recover("log/decided", stored, 0)?.hint();
+        let base = Logged::recover("log/base", stored, (0, EMPTY))?;
+        if base.0 != log.first() {
+            return Err(Undecodable("log/base".into()));
+        }
         let decided = applied.max(*stored_decided);
+        if decided > log.len() {
+            return Err(Undecodable("log/decided".into()));
+        }
         let durable = Durable { prom: *prom, acc: *acc, len: log.len() };
-        Ok(Self {
+        let mut acceptor = Self {
             config,
             inc,
             prom,
             acc,
             log,
-            decided,
+            hashes: PrefixHashes::from(base.0, base.1),
+            base,
             stored_decided,
             durable,
             booted: false,
@@ -98,7 +121,9 @@ impl Acceptor {
             unsynced_since: None,
             now: 0,
             apart: None,
-        })
+        };
+        acceptor.advance(decided);
+        Ok(acceptor)
     }
 
     /// Which life of the process this is.
@@ -123,7 +148,50 @@ impl Acceptor {
 
     /// The length of the decided prefix.
     pub fn decided(&self) -> u64 {
-        self.decided
+        self.hashes.end()
+    }
+
+    /// The hash of the decided prefix.
+    pub fn hash(&self) -> u64 {
+        self.hashes.last()
+    }
+
+    /// The hash of a prefix of the decided one, unless the log was trimmed beyond it.
+    pub fn hash_at(&self, len: u64) -> Option<u64> {
+        self.hashes.at(len)
+    }
+
+    /// How this log, with `entries` in the place of what it has from `from` on, contradicts what is decided:
+    /// here, where they overlap the decided prefix, or at somebody whose decided prefix has this length and
+    /// hash. There is nothing to tell where the two agree, or where the log was trimmed.
+    pub fn differs(&self, from: u64, entries: &[Bytes], theirs: (u64, u64)) -> Option<Difference> {
+        if self.config.mutants.on(Mutant::PrefixHashUnchecked) {
+            return None;
+        }
+        for (index, entry) in (from..self.decided()).zip(entries) {
+            if self.log.get(index).is_some_and(|own| own != entry)
+                && let (Some(below), Some(ours)) = (self.hash_at(index), self.hash_at(index + 1))
+            {
+                return Some(Difference { index: index + 1, ours, theirs: link(below, entry) });
+            }
+        }
+        let (index, theirs) = theirs;
+        let ours = if index <= self.decided() {
+            self.hash_at(index)?
+        } else {
+            let entry = |i: u64| match i.checked_sub(from) {
+                Some(at) => entries.get(at as usize),
+                None => self.log.get(i),
+            };
+            let beyond = (self.decided()..index).map_while(entry);
+            let (end, ours) = beyond.fold((self.decided(), self.hash()), |(n, h), e| (n + 1, link(h, e)));
+            // What is decided is in every log that is adopted: who lacks it differs, too.
+            if end < index {
+                return Some(Difference { index, ours, theirs });
+            }
+            ours
+        };
+        (ours != theirs).then_some(Difference { index, ours, theirs })
     }
 
     /// What is durable.
@@ -216,7 +284,7 @@ impl Acceptor {
     /// Mutant `StoreAdoptionApart`: the second half.
     pub fn finish_apart(&mut self, turn: &mut Turn) {
         if let Some((from, entries)) = self.apart.take() {
-            self.log.truncate(from.max(self.decided), turn);
+            self.log.truncate(from.max(self.decided()), turn);
             let skip = (self.log.len() - from) as usize;
             self.log.append(entries.into_iter().skip(skip).collect(), turn);
         }
@@ -251,7 +319,7 @@ impl Acceptor {
             *self.acc
         );
         assert!(from <= self.log.len(), "log of {n} starts at {from}, beyond {}", self.log.len());
-        let keep = from.max(self.decided);
+        let keep = from.max(self.decided());
         entries.drain(..entries.len().min((keep - from) as usize));
         if self.config.mutants.on(Mutant::StoreAdoptionApart) {
             self.acc.set(n, turn);
@@ -293,7 +361,7 @@ impl Acceptor {
             return true;
         }
         if self.config.mutants.on(Mutant::SyncShortens) && from + (entries.len() as u64) < len {
-            self.log.truncate((from + entries.len() as u64).max(self.decided), turn);
+            self.log.truncate((from + entries.len() as u64).max(self.decided()), turn);
             self.decide(decided);
             return false;
         }
@@ -312,9 +380,18 @@ impl Acceptor {
     /// The decided prefix is at least `d`, of a log accepted in `acc` (rule 7).
     pub fn decide(&mut self, d: u64) -> bool {
         let d = d.min(self.log.len());
-        let grew = d > self.decided;
-        self.decided = self.decided.max(d);
+        let grew = d > self.decided();
+        self.advance(d);
         grew
+    }
+
+    fn advance(&mut self, decided: u64) {
+        for index in self.decided()..decided {
+            match self.log.get(index) {
+                Some(entry) => self.hashes.push(entry),
+                None => unreachable!("entry {index} is decided, and not in the log"),
+            }
+        }
     }
 
     /// Whether a process that stands at `from`, and has what lies below `at`, must learn outside the
@@ -323,7 +400,7 @@ impl Acceptor {
     /// reason, however much it is: it cannot be learned, and a leader that answered so would lead,
     /// trusted by all, and decide nothing for ever.
     pub fn must_teach(&self, from: u64, at: u64) -> bool {
-        let decided = self.decided.saturating_sub(from) as usize;
+        let decided = self.decided().saturating_sub(from) as usize;
         let limit = self.config.bounds.sync_bytes;
         at < self.log.first() || at == from && self.log.read(from, decided, limit).len() < decided
     }
@@ -365,34 +442,36 @@ impl Acceptor {
     /// leader        └ AcceptSync(n, from 0, []) ── proposes a ─────────┘ cut the decided a off
     /// ```
     pub fn learn(&mut self, from: u64, entries: Vec<Bytes>, theirs: Ballot, turn: &mut Turn) {
-        assert!(from <= self.decided, "decided entries from {from} leave a gap above {}", self.decided);
+        assert!(from <= self.decided(), "decided entries from {from} leave a gap above {}", self.decided());
         self.raise(theirs, turn);
-        let skip = (self.decided - from) as usize;
+        let skip = (self.decided() - from) as usize;
         let new: Vec<Bytes> = entries.into_iter().skip(skip).collect();
         if new.is_empty() {
             return;
         }
-        let upto = self.decided + new.len() as u64;
+        let upto = self.decided() + new.len() as u64;
         let beyond = self.log.read(upto, usize::MAX, usize::MAX);
-        self.log.truncate(self.decided, turn);
+        self.log.truncate(self.decided(), turn);
         self.log.append(new, turn);
         self.log.append(beyond, turn);
-        self.decided = upto;
+        self.advance(upto);
         self.pledge = None;
         self.store_decided(turn);
         self.report(turn);
     }
 
-    /// A snapshot of the decided prefix of length `applied` was installed: the log goes on there.
-    pub fn learn_snapshot(&mut self, applied: u64, theirs: Ballot, turn: &mut Turn) {
-        assert!(applied > self.decided, "a snapshot of {applied} is behind {}", self.decided);
+    /// A snapshot of the decided prefix of length `applied`, with its hash, was installed: the log goes on
+    /// there.
+    pub fn learn_snapshot(&mut self, (applied, hash): (u64, u64), theirs: Ballot, turn: &mut Turn) {
+        assert!(applied > self.decided(), "a snapshot of {applied} is behind {}", self.decided());
         self.raise(theirs, turn);
         if applied > self.log.len() {
             self.log.reset(applied, turn);
         } else {
             self.log.trim(applied, turn);
         }
-        self.decided = applied;
+        self.hashes = PrefixHashes::from(applied, hash);
+        self.base.set((applied, hash), turn);
         self.pledge = None;
         self.store_decided(turn);
         self.report(turn);
@@ -400,20 +479,29 @@ impl Acceptor {
 
     /// Drops entries below `before`, which a finished checkpoint covers (rule 8).
     pub fn trim(&mut self, before: u64, turn: &mut Turn) {
-        assert!(before <= self.decided, "trimmed to {before}, beyond the decided {}", self.decided);
+        assert!(before <= self.decided(), "trimmed to {before}, beyond the decided {}", self.decided());
         if before <= self.log.first() {
             return;
         }
         self.log.trim(before, turn);
+        self.hashes.trim(before);
+        if let Some(hash) = self.hashes.at(before) {
+            self.base.set((before, hash), turn);
+        }
         self.store_decided(turn);
+    }
+
+    /// Whether the decided prefix is ahead of the stored one.
+    pub fn has_unstored_decided(&self) -> bool {
+        *self.stored_decided != self.decided()
     }
 
     /// Stores the decided prefix with a batch that is stored anyway: a hint for recovery, never
     /// beyond the log that is durable in the same batch.
-    fn store_decided(&mut self, turn: &mut Turn) {
-        assert!(self.decided <= self.log.len(), "decided {} of {}", self.decided, self.log.len());
-        if *self.stored_decided != self.decided {
-            self.stored_decided.set(self.decided, turn);
+    pub fn store_decided(&mut self, turn: &mut Turn) {
+        assert!(self.decided() <= self.log.len(), "decided {} of {}", self.decided(), self.log.len());
+        if self.has_unstored_decided() {
+            self.stored_decided.set(self.decided(), turn);
         }
     }
 }

@@ -17,6 +17,8 @@ pub struct Promise {
     pub len: u64,
     /// The promiser's decided prefix.
     pub decided: u64,
+    /// The hash of that prefix.
+    pub hash: u64,
     /// The index behind the last entry that it has staged of what answers this promise.
     pub held: u64,
 }
@@ -71,7 +73,7 @@ pub struct Candidate {
     pub durable: bool,
     /// The candidate's own log: the ballot in which it was accepted, and its length.
     own: (Ballot, u64),
-    /// Processes whose logs did not come.
+    /// Processes whose logs did not come, or contradict what is decided.
     aside: ProcessSet,
     offers: BTreeMap<ProcessId, Offer>,
 }
@@ -105,7 +107,9 @@ impl Candidate {
         if promise.sess > offer.promise.sess {
             *offer = fresh;
         }
-        offer.promise.decided = offer.promise.decided.max(promise.decided);
+        if promise.decided > offer.promise.decided {
+            (offer.promise.decided, offer.promise.hash) = (promise.decided, promise.hash);
+        }
         let brought = offer.run.take(*at, entries, limit);
         let best = self.best().map(|(p, _)| p);
         for (_, other) in self.offers.iter_mut().filter(|(p, _)| Some(**p) != best) {
@@ -135,10 +139,20 @@ impl Candidate {
     /// the log of another majority will do. Says whether there was one.
     pub fn set_aside(&mut self, now: Ticks) -> bool {
         let Some((p, _)) = self.wanted() else { return false };
-        self.offers.remove(&p);
-        self.aside.insert(p);
+        self.leave_out(p);
         self.since = now;
         true
+    }
+
+    /// The promises, by process.
+    pub fn promises(&self) -> impl Iterator<Item = (ProcessId, Promise)> {
+        self.offers.iter().map(|(p, offer)| (*p, offer.promise))
+    }
+
+    /// Goes on without a process: its promise does not count.
+    pub fn leave_out(&mut self, p: ProcessId) {
+        self.offers.remove(&p);
+        self.aside.insert(p);
     }
 
     /// The greatest decided prefix that was promised.

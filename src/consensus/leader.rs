@@ -170,10 +170,12 @@ impl Leader {
             turn.send(to, &Paxos::Behind { n: self.n, decided });
             return;
         }
-        let entries = acceptor.chunk(at, end);
+        let Some(hash) = acceptor.hash_at(end.min(decided)) else { return };
+        let (prefix, entries) = ((end.min(decided), hash), acceptor.chunk(at, end));
         follower.synced = at + entries.len() as u64 == end;
         follower.next = end.max(follower.matched);
-        turn.send(to, &Paxos::AcceptSync { n: self.n, sess: promise.sess, from, at, entries, end, decided });
+        let (n, sess) = (self.n, promise.sess);
+        turn.send(to, &Paxos::AcceptSync { n, sess, from, at, entries, end, decided, prefix });
         self.replicate(acceptor, turn);
     }
 
@@ -375,5 +377,5 @@ impl Leader {
 /// acknowledged, `held` what is there of the suffix that it promised.
 pub fn prepare((n, acked, held): (Ballot, u64, Option<Held>), acceptor: &Acceptor) -> Paxos {
     let (acc, len, decided) = (acceptor.acc(), acceptor.log().len(), acceptor.decided());
-    Paxos::Prepare { n, acc, len, decided, acked, held }
+    Paxos::Prepare { n, acc, len, decided, hash: acceptor.hash(), acked, held }
 }

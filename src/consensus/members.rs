@@ -10,10 +10,21 @@
 //! B      tells B1 ──── forms, votes with A ──── wiped: B2 ── tells B2 ┐
 //! C                        (hears nothing from B1)                  forms {A,B2,C}, votes with B2
 //! ```
+//!
+//! A disk that was rolled back is noticed by its peers in two ways. They record its boots: who tells a
+//! boot before the recorded one is a copy. And they keep the highest commit mark that it has shown
+//! them: whose disk ends before that at its boot has forgotten commits that somebody may have counted.
+//!
+//! ```text
+//! c      commits 50, copied, acknowledges x with commit 51 ─── crashes, the copy is put back
+//! a                        └ counts c; "c: 51" goes into the commit of the next entry
+//! c'     boots at 50 ── a answers "I have seen 51": c' is a learner, and x does not lack a's vote
+//! ```
 
-use super::messages::{Distrust, Membership};
+use super::messages::{Distrust, Life, Membership};
 use crate::kernel::{
-    Config, Incarnation, Logged, Mutant, Origin, ProcessId, ProcessSet, Stored, Ticks, Turn, Undecodable,
+    Config, Incarnation, Logged, Mutant, Origin, ProcessId, ProcessSet, Stamp, Stored, Ticks, Turn,
+    Undecodable,
 };
 use serde::{Deserialize, Serialize};
 
@@ -51,7 +62,15 @@ pub struct Members {
     /// promises may still be in flight, so that catching up is not enough.
     distrust: Logged<Option<Distrust>>,
     recorded: Logged<Vec<Recorded>>,
+    /// The life of each peer that was recorded last, whichever boot it told.
+    lives: Logged<Vec<Recorded>>,
+    /// The highest commit mark that each peer has shown, as far as it is stored, and as it is. Recorded
+    /// marks lag by the commits of this process: each is stored with what is stored next.
+    marks: Logged<Vec<u64>>,
+    shown: Vec<u64>,
     boot: Logged<Boot>,
+    /// This life.
+    life: Life,
     /// Disks that were told, before the set is stored.
     heard: Vec<Option<u64>>,
     /// Who told the same set.
@@ -75,8 +94,13 @@ impl Members {
         let n = config.processes;
         let mut heard = vec![None; n];
         heard[config.me.index()] = Some(config.disk);
+        let marks = Logged::recover("members/marks", stored, vec![0; n])?.hint();
         let mut members = Self {
             inc,
+            life: Life { inc, number: config.boot, mark: stored.commits },
+            lives: Logged::recover("members/lives", stored, vec![(0, 0); n])?,
+            shown: marks.to_vec(),
+            marks,
             set: Logged::recover("members/set", stored, Vec::new())?,
             formed: Logged::recover("members/formed", stored, false)?,
             distrust: Logged::recover("members/distrust", stored, None)?,
@@ -175,6 +199,29 @@ impl Members {
         }
     }
 
+    /// A frame of a peer says how far its disk has got. Only the life that was recorded last is believed:
+    /// before its hello, a new life might show a mark above the one at which it began, and be taken for a
+    /// disk that was rolled back.
+    pub fn upon_stamp(&mut self, from: ProcessId, stamp: Stamp) {
+        let known = self.lives.get(from.index()).is_some_and(|life| life.1 == stamp.boot);
+        if known {
+            let shown = &mut self.shown[from.index()];
+            *shown = (*shown).max(stamp.mark);
+        }
+    }
+
+    /// Whether a mark was shown that is not stored.
+    pub fn has_unstored_marks(&self) -> bool {
+        *self.marks != self.shown
+    }
+
+    /// Stores the marks that were shown, beside what is stored anyway.
+    pub fn store_marks(&mut self, turn: &mut Turn) {
+        if self.has_unstored_marks() {
+            self.marks.set(self.shown.clone(), turn);
+        }
+    }
+
     fn hello(&self, to: Vec<ProcessId>, ask: bool, ack: Option<u64>, turn: &mut Turn) {
         turn.send_all(
             to,
@@ -183,6 +230,7 @@ impl Members {
                 disk: self.config.disk,
                 inc: self.boot.inc,
                 boot: self.boot.number,
+                life: self.life,
                 set: self.set.to_vec(),
                 ask,
                 ack,
@@ -196,14 +244,14 @@ impl Members {
             return;
         }
         match message {
-            Membership::Hello { configuration, disk, inc, boot, set, ask, ack } => {
+            Membership::Hello { configuration, disk, inc, boot, life, set, ask, ack } => {
                 if configuration != self.config.configuration {
                     self.warn_once(from, "its initial configuration is another one");
                     return;
                 }
                 self.upon_set(from, &set, turn);
                 self.upon_disk(from, disk, turn);
-                if ack == Some(self.boot.number) && !self.strangers.contains(from) {
+                if ack == Some(self.life.number) && !self.strangers.contains(from) {
                     self.acks.insert(from);
                     if !self.boot.recorded {
                         self.boot.set(Boot { recorded: true, ..*self.boot }, turn);
@@ -211,11 +259,11 @@ impl Members {
                 }
                 self.settle(turn);
                 if ask {
-                    self.answer(from, disk, (inc, boot), turn);
+                    self.answer(from, disk, (inc, boot), life, turn);
                 }
             }
-            Membership::Amnesia { boot, reason } => {
-                if boot == self.boot.number {
+            Membership::Amnesia { life, reason } => {
+                if life == self.life.number {
                     self.forget(reason, turn);
                 }
             }
@@ -223,26 +271,26 @@ impl Members {
     }
 
     /// Records the boot and says so, or says why the process counts no more.
-    fn answer(&mut self, to: ProcessId, disk: u64, boot: Recorded, turn: &mut Turn) {
-        let known = self.recorded[to.index()];
+    fn answer(&mut self, to: ProcessId, disk: u64, boot: Recorded, life: Life, turn: &mut Turn) {
+        let mutants = self.config.mutants;
         let other_disk = self.set.get(to.index()).is_some_and(|d| *d != disk);
-        if other_disk && !self.config.mutants.on(Mutant::WipedVotes) {
-            turn.send(to, &Membership::Amnesia { boot: boot.1, reason: Distrust::OtherDisk });
+        if other_disk && !mutants.on(Mutant::WipedVotes) {
+            turn.send(to, &Membership::Amnesia { life: life.number, reason: Distrust::OtherDisk });
             self.hello(vec![to], false, None, turn);
             return;
         }
-        let earlier = boot.0 < known.0 || (boot.0 == known.0 && boot.1 != known.1);
-        let mutants = self.config.mutants;
-        if earlier && !mutants.on(Mutant::CopyVotes) && !mutants.on(Mutant::WipedVotes) {
-            turn.send(to, &Membership::Amnesia { boot: boot.1, reason: Distrust::RolledBack });
+        let this = (life.inc, life.number);
+        let earlier = is_before(boot, self.recorded[to.index()]) || is_before(this, self.lives[to.index()]);
+        let forgot = this != self.lives[to.index()]
+            && life.mark < self.shown[to.index()]
+            && !mutants.on(Mutant::MarkForgotten);
+        if (earlier || forgot) && !mutants.on(Mutant::CopyVotes) && !mutants.on(Mutant::WipedVotes) {
+            turn.send(to, &Membership::Amnesia { life: life.number, reason: Distrust::RolledBack });
             return;
         }
-        if boot != known {
-            let mut recorded = self.recorded.to_vec();
-            recorded[to.index()] = boot;
-            self.recorded.set(recorded, turn);
-        }
-        self.hello(vec![to], false, Some(boot.1), turn);
+        record(&mut self.recorded, to, boot, turn);
+        record(&mut self.lives, to, this, turn);
+        self.hello(vec![to], false, Some(life.number), turn);
     }
 
     fn upon_disk(&mut self, from: ProcessId, disk: u64, _turn: &mut Turn) {
@@ -329,180 +377,18 @@ impl Members {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kernel::{Batch, Bounds, Disk, DiskError, Journal, Mutants, Opened, Release, Store, Timing};
+/// Whether a boot came before the recorded one, or is another of the same incarnation.
+fn is_before(boot: Recorded, known: Recorded) -> bool {
+    boot.0 < known.0 || (boot.0 == known.0 && boot.1 != known.1)
+}
 
-    /// What outlives a process: its incarnation and its variables.
-    #[derive(Clone, Default)]
-    struct Directory {
-        inc: Incarnation,
-        stored: Stored,
-    }
-
-    struct Replica {
-        directory: Directory,
-        members: Members,
-        journal: Journal<()>,
-        sent: Vec<(ProcessId, Membership)>,
-    }
-
-    impl Disk for Directory {
-        fn commit(&mut self, batch: &Batch) -> Result<(), DiskError> {
-            for store in batch.stores() {
-                if let Store::Put { var, value } = store {
-                    self.stored.vars.insert(var.clone(), value.clone());
-                }
-            }
-            Ok(())
-        }
-    }
-
-    impl Replica {
-        fn boot(me: u8, directory: Directory, boot: u64) -> Self {
-            Self::boot_of(me, directory, boot, Origin::Own, Mutants::default())
-        }
-
-        fn boot_of(me: u8, mut directory: Directory, boot: u64, origin: Origin, mutants: Mutants) -> Self {
-            let config = Config {
-                me: ProcessId(me),
-                processes: 3,
-                configuration: 7,
-                disk: 100 + u64::from(me),
-                boot,
-                damaged: false,
-                origin,
-                timing: Timing::default(),
-                bounds: Bounds::default(),
-                mutants,
-            };
-            directory.inc += 1;
-            let mut journal = Journal::new(Mutants::default());
-            let (members, release) = journal
-                .turn(|turn, _| Members::start(config, directory.inc, &directory.stored, turn).unwrap());
-            let mut replica = Self { directory, members, journal, sent: Vec::new() };
-            replica.store(release);
-            replica
-        }
-
-        fn hear(&mut self, from: u8, message: Membership) {
-            let members = &mut self.members;
-            let ((), release) = self.journal.turn(|turn, _| members.upon(ProcessId(from), message, turn));
-            self.store(release);
-        }
-
-        fn store(&mut self, mut release: Release<()>) {
-            if let Some(commit) = self.journal.next_commit() {
-                let synced = commit.run(&mut self.directory).unwrap();
-                let Release { frames, indications } = self.journal.synced(synced);
-                release.frames.extend(frames);
-                release.indications.extend(indications);
-            }
-            for frame in release.frames {
-                let out = frame.into_inner();
-                let opened = Opened::check(out.frame.bytes().clone()).unwrap();
-                self.sent.push((out.to, opened.message().unwrap()));
-            }
-        }
-    }
-
-    /// Delivers everything, until nobody says anything any more.
-    fn talk(replicas: &mut [Replica]) {
-        while let Some(from) = replicas.iter().position(|r| !r.sent.is_empty()) {
-            for (to, message) in std::mem::take(&mut replicas[from].sent) {
-                replicas[to.index()].hear(from as u8, message);
-            }
-        }
-    }
-
-    /// Three members, the second of which was copied in its first life and is in its second.
-    fn copied() -> (Vec<Replica>, Directory) {
-        let mut replicas: Vec<Replica> =
-            (0..3).map(|me| Replica::boot(me, Directory::default(), 10 + u64::from(me))).collect();
-        talk(&mut replicas);
-        assert!(replicas.iter().all(|r| r.members.is_formed() && r.members.voters().len() == 3));
-        let copy = replicas[1].directory.clone();
-        replicas[1] = Replica::boot(1, copy.clone(), 21);
-        talk(&mut replicas);
-        assert_eq!(replicas[1].members.distrust(), None);
-        (replicas, copy)
-    }
-
-    #[test]
-    fn a_copy_that_is_put_back_is_recognised() {
-        let (mut replicas, copy) = copied();
-        replicas[1] = Replica::boot(1, copy, 31);
-        talk(&mut replicas);
-        assert_eq!(replicas[1].members.distrust(), Some(Distrust::RolledBack));
-        assert!(!replicas[1].members.voters().contains(ProcessId(1)));
-    }
-
-    #[test]
-    fn a_copy_that_boots_often_unheard_does_not_overtake_the_records() {
-        let (mut replicas, mut copy) = copied();
-        for boot in 31..35 {
-            copy = Replica::boot(1, copy, boot).directory;
-        }
-        replicas[1] = Replica::boot(1, copy, 35);
-        talk(&mut replicas);
-        assert_eq!(replicas[1].members.distrust(), Some(Distrust::RolledBack));
-    }
-
-    #[test]
-    fn a_replica_that_boots_often_unheard_still_counts() {
-        let (mut replicas, _) = copied();
-        for boot in 31..35 {
-            replicas[1] = Replica::boot(1, replicas[1].directory.clone(), boot);
-        }
-        talk(&mut replicas);
-        assert_eq!(replicas[1].members.distrust(), None);
-        assert_eq!(replicas[1].members.voters().len(), 3);
-    }
-
-    /// Three members, of which the second comes back on a copy that no peer can tell from the original.
-    fn back_on_a_copy(origin: Origin, mutants: Mutants) -> Vec<Replica> {
-        let (mut replicas, _) = copied();
-        let copy = replicas[1].directory.clone();
-        replicas[1] = Replica::boot_of(1, copy, 41, origin, mutants);
-        talk(&mut replicas);
-        replicas
-    }
-
-    fn votes(replica: &Replica) -> bool {
-        replica.members.voters().contains(ProcessId(1))
-    }
-
-    #[test]
-    fn a_directory_that_knows_that_it_is_a_copy_counts_nowhere_until_somebody_vouches_for_it() {
-        let mut replicas = back_on_a_copy(Origin::Copied, Mutants::default());
-        assert_eq!(replicas[1].members.distrust(), Some(Distrust::Copied));
-        assert!(!votes(&replicas[1]));
-        // It stays so, whatever the next boot thinks of it.
-        replicas[1] = Replica::boot(1, replicas[1].directory.clone(), 42);
-        assert_eq!(replicas[1].members.distrust(), Some(Distrust::Copied));
-        let directory = replicas[1].directory.clone();
-        replicas[1] = Replica::boot_of(1, directory, 43, Origin::Adopted, Mutants::default());
-        talk(&mut replicas);
-        assert_eq!(replicas[1].members.distrust(), None);
-        assert!(votes(&replicas[1]));
-    }
-
-    #[test]
-    fn what_a_peer_knows_of_a_copy_nobody_can_vouch_away() {
-        let (mut replicas, copy) = copied();
-        replicas[1] = Replica::boot_of(1, copy, 31, Origin::Copied, Mutants::default());
-        talk(&mut replicas);
-        assert_eq!(replicas[1].members.distrust(), Some(Distrust::RolledBack));
-        let directory = replicas[1].directory.clone();
-        replicas[1] = Replica::boot_of(1, directory, 32, Origin::Adopted, Mutants::default());
-        assert_eq!(replicas[1].members.distrust(), Some(Distrust::RolledBack));
-    }
-
-    #[test]
-    #[cfg(feature = "mutants")]
-    fn mutant_copied_votes() {
-        let replicas = back_on_a_copy(Origin::Copied, Mutants::only(Mutant::CopiedVotes));
-        assert!(votes(&replicas[1]), "the mutant changes nothing");
+fn record(records: &mut Logged<Vec<Recorded>>, of: ProcessId, boot: Recorded, turn: &mut Turn) {
+    if records[of.index()] != boot {
+        let mut all = records.to_vec();
+        all[of.index()] = boot;
+        records.set(all, turn);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,6 +38,8 @@ pub enum Paxos {
         len: u64,
         /// Its decided prefix.
         decided: u64,
+        /// The hash of that prefix.
+        hash: u64,
         /// What the receiver has acknowledged in `n`, by which it sees whether it still has it.
         acked: u64,
         /// What it has of the suffix of the receiver's promise: the next chunk is wanted.
@@ -55,6 +57,8 @@ pub enum Paxos {
         len: u64,
         /// Its decided prefix.
         decided: u64,
+        /// The hash of that prefix.
+        hash: u64,
         /// Where what the candidate lacks starts: it reaches up to `len`, if the promiser's (acc, len)
         /// is the greater.
         from: u64,
@@ -92,6 +96,8 @@ pub enum Paxos {
         end: u64,
         /// The leader's decided prefix.
         decided: u64,
+        /// Length and hash of that prefix, as far as it reaches up to `end`.
+        prefix: (u64, u64),
     },
     /// The durable length of a log accepted in ballot `n`. Cumulative.
     Accepted {
@@ -137,6 +143,15 @@ pub enum Paxos {
         /// The ballot that ends.
         n: Ballot,
     },
+    /// The decided prefixes of the two differ: one of the disks was rolled back unnoticed (rule 13).
+    Diverged {
+        /// The ballot of the message that showed it; zero if none.
+        n: Ballot,
+        /// A length of the decided prefix at which the two differ.
+        index: u64,
+        /// The hash of the sender's prefix of that length.
+        hash: u64,
+    },
     /// To oneself: this much is durable.
     Durable {
         /// The incarnation that stored it.
@@ -167,6 +182,7 @@ impl Message for Paxos {
             Self::ReadAck { .. } => 10,
             Self::HandOver { .. } => 11,
             Self::Durable { .. } => 12,
+            Self::Diverged { .. } => 13,
         }
     }
 
@@ -183,6 +199,7 @@ impl Message for Paxos {
             | Self::Behind { .. }
             | Self::AcceptSync { .. }
             | Self::HandOver { .. }
+            | Self::Diverged { .. }
             | Self::Durable { .. } => Slot::Window,
         }
     }
@@ -294,20 +311,33 @@ pub enum Membership {
         inc: Incarnation,
         /// The number drawn at that boot.
         boot: u64,
+        /// The boot that the sender lives in, whichever it tells.
+        life: Life,
         /// The set of disks that it has stored, by process; empty before it knows all.
         set: Vec<u64>,
         /// Whether an answer is wanted.
         ask: bool,
-        /// In an answer: the boot whose incarnation was durably recorded.
+        /// In an answer: the number of the life that was durably recorded.
         ack: Option<u64>,
     },
     /// The receiver's votes do not count, and why.
     Amnesia {
-        /// The boot that is meant.
-        boot: u64,
+        /// The number of the life that is meant.
+        life: u64,
         /// What is wrong.
         reason: Distrust,
     },
+}
+
+/// One life of a process, from a boot to a crash.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Life {
+    /// Its incarnation.
+    pub inc: Incarnation,
+    /// The number drawn at its boot.
+    pub number: u64,
+    /// The last commit of the disk before it.
+    pub mark: u64,
 }
 
 /// Why a process counts in no majority.
@@ -315,7 +345,7 @@ pub enum Membership {
 pub enum Distrust {
     /// Its disk is not the one that the cluster was formed with.
     OtherDisk,
-    /// A later boot of it has been recorded: its disk was rolled back.
+    /// A later boot of it has been recorded, or a later commit of its disk was seen: it was rolled back.
     RolledBack,
     /// Its log is shorter than what it had acknowledged.
     Forgot,

@@ -15,7 +15,11 @@
 //! batch, before they are acknowledged or counted. **On recovery** neither ballot nor leadership is
 //! resumed: the process follows, and asks the leader for its `Prepare`.
 
+mod divergence;
 mod follow;
+mod time;
+
+pub use self::divergence::Divergence;
 
 use super::acceptor::{Acceptor, Gate};
 use super::candidate::{Candidate, Promise, Suffix};
@@ -49,6 +53,8 @@ pub enum Notice {
     MayStand,
     /// This process has forgotten what it had acknowledged.
     Forgot,
+    /// Its decided prefix differs from a peer's: it must halt.
+    Diverged(Divergence),
 }
 
 #[derive(Clone, Debug)]
@@ -66,6 +72,8 @@ pub struct SequencePaxos {
     role: Role,
     /// Processes whose votes count, and whether this one's do.
     voters: ProcessSet,
+    /// Peers whose decided prefix is another one, as has been said.
+    strange: ProcessSet,
     /// The greatest ballot seen anywhere.
     highest: Ballot,
     /// When this process last asked a leader for its `Prepare`, or heard that the leader is at it.
@@ -91,6 +99,7 @@ impl SequencePaxos {
             acceptor,
             role: Role::Follower,
             voters: ProcessSet::default(),
+            strange: ProcessSet::default(),
             asked: None,
             gave_up: None,
             now: 0,
@@ -118,6 +127,21 @@ impl SequencePaxos {
     /// The length of the decided prefix.
     pub fn decided(&self) -> u64 {
         self.acceptor.decided()
+    }
+
+    /// The hash of a decided prefix of this length, where it is still known.
+    pub fn hash_at(&self, len: u64) -> Option<u64> {
+        self.acceptor.hash_at(len)
+    }
+
+    /// Whether the decided prefix is ahead of the stored one.
+    pub fn has_unstored_decided(&self) -> bool {
+        self.acceptor.has_unstored_decided()
+    }
+
+    /// Stores the length of the decided prefix, beside what is stored anyway.
+    pub fn store_decided(&mut self, turn: &mut Turn) {
+        self.acceptor.store_decided(turn);
     }
 
     /// The promised ballot.
@@ -286,19 +310,30 @@ impl SequencePaxos {
         matches!(&self.role, Role::Leader(l) if l.leaving.is_some())
     }
 
-    /// Decided entries from another process that has promised `theirs` (any ballot).
-    pub fn learn(&mut self, from: u64, entries: Vec<Bytes>, theirs: Ballot, turn: &mut Turn) {
+    /// Decided entries from a peer that has promised `theirs` (any ballot); `prefix` is the length and the
+    /// hash of what it has decided, up to their end.
+    pub fn learn(
+        &mut self,
+        peer: ProcessId,
+        (from, entries): (u64, Vec<Bytes>),
+        prefix: (u64, u64),
+        theirs: Ballot,
+        turn: &mut Turn,
+    ) {
         self.highest = self.highest.max(theirs);
-        if matches!(self.role, Role::Follower) && from <= self.acceptor.decided() {
+        if matches!(self.role, Role::Follower)
+            && from <= self.acceptor.decided()
+            && !self.must_halt(peer, Ballot::ZERO, (from, &entries), prefix, turn)
+        {
             self.acceptor.learn(from, entries, theirs, turn);
         }
     }
 
-    /// A snapshot of the decided prefix was installed.
-    pub fn learn_snapshot(&mut self, applied: u64, theirs: Ballot, turn: &mut Turn) {
+    /// A snapshot of the decided prefix, of this length and hash, was installed.
+    pub fn learn_snapshot(&mut self, prefix: (u64, u64), theirs: Ballot, turn: &mut Turn) {
         self.highest = self.highest.max(theirs);
         self.role = Role::Follower;
-        self.acceptor.learn_snapshot(applied, theirs, turn);
+        self.acceptor.learn_snapshot(prefix, theirs, turn);
     }
 
     /// Drops entries that a finished checkpoint covers.
@@ -322,27 +357,30 @@ impl SequencePaxos {
                 Role::Leader(leader) => leader.upon_prepare_req(from, &self.acceptor, turn),
                 Role::Candidate(_) | Role::Follower => {}
             },
-            Paxos::Prepare { n, acc, len, decided, acked, held } => {
+            Paxos::Prepare { n, acc, len, decided, hash, acked, held } => {
                 if self.has_forgotten(n, acked) {
                     self.notices.push(Notice::Forgot);
-                } else {
+                } else if decided > self.acceptor.decided()
+                    || !self.must_halt(from, n, (0, &[]), (decided, hash), turn)
+                {
                     self.upon_prepare(from, n, (acc, len, decided), held, turn);
                 }
             }
-            Paxos::Promise { n, sess, acc, len, decided, from: start, at, suffix, held } => {
-                let promise = Promise { sess, acc, len, decided, held };
+            Paxos::Promise { n, sess, acc, len, decided, hash, from: start, at, suffix, held } => {
+                let promise = Promise { sess, acc, len, decided, hash, held };
                 self.upon_promise(from, n, promise, &Suffix { from: start, at, entries: suffix }, turn);
             }
             Paxos::Behind { n, decided } => self.upon_behind(from, n, decided),
-            Paxos::AcceptSync { n, sess, from: start, at, entries, end, decided } => {
+            Paxos::AcceptSync { n, sess, from: start, at, entries, end, decided, prefix } => {
                 if n == self.acceptor.prom()
                     && n.process == from
                     && matches!(self.role, Role::Follower)
                     && self.acceptor.awaits(sess)
                 {
-                    self.upon_accept_sync((n, sess), (start, at, end), entries, decided, turn);
+                    self.upon_accept_sync((n, sess), (start, at, end), entries, (decided, prefix), turn);
                 }
             }
+            Paxos::Diverged { n, index, hash } => self.upon_diverged(from, n, (index, hash)),
             Paxos::Accepted { n, len, gap } => {
                 if let Role::Leader(leader) = &mut self.role
                     && leader.n == n
@@ -409,6 +447,10 @@ impl SequencePaxos {
         suffix: &Suffix,
         turn: &mut Turn,
     ) {
+        let leads_in_it = matches!(&self.role, Role::Leader(l) if l.n == n);
+        if leads_in_it && self.refuses(from, n, (self.log().len(), &[]), &promise, turn) {
+            return;
+        }
         match &mut self.role {
             Role::Candidate(candidate) if candidate.n == n => {
                 if candidate.upon_promise(from, promise, suffix, self.config.bounds.run_bytes()) {
@@ -447,8 +489,13 @@ impl SequencePaxos {
             Some((_, best)) => best.log(),
             None => (self.acceptor.acc(), Run::new(self.acceptor.log().len())),
         };
+        let (from, entries) = (run.from(), run.into_entries());
+        if self.leaves_out((from, &entries), turn) {
+            return self.try_adopt(turn);
+        }
+        let Role::Candidate(candidate) = &self.role else { return };
         let (n, decided) = (candidate.n, candidate.decided());
-        self.acceptor.adopt(n, run.from(), run.into_entries(), decided, turn);
+        self.acceptor.adopt(n, from, entries, decided, turn);
         let len = self.acceptor.log().len();
         if !self.config.mutants.on(Mutant::StoreAdoptionApart) {
             assert!(decided <= len, "the log adopted in {n} has {len} entries, and {decided} are decided");
@@ -476,60 +523,6 @@ impl SequencePaxos {
                 return;
             }
             self.notices.extend(ready.into_iter().map(|(asked, index)| Notice::ReadAt { asked, index }));
-        }
-    }
-
-    /// Time passes; `trusted` is the ballot of the leader that the detector trusts, `alive` are the
-    /// processes that it hears.
-    pub fn tick(&mut self, now: Ticks, trusted: Option<Ballot>, alive: ProcessSet, turn: &mut Turn) {
-        self.now = now;
-        self.acceptor.tick(now);
-        let timing = self.config.timing;
-        match &mut self.role {
-            Role::Follower => {
-                if let Some(ballot) = trusted
-                    && ballot.process != self.config.me
-                    && self.votes()
-                    && (self.acceptor.acc() != ballot
-                        || self.acceptor.is_adrift()
-                        || self.acceptor.gate() == Gate::Unknown)
-                {
-                    self.ask_prepare(ballot.process, turn);
-                }
-            }
-            Role::Candidate(candidate) => {
-                if now - candidate.since > timing.election {
-                    tracing::info!(process = %self.config.me, ballot = %candidate.n, "gives up its candidacy");
-                    self.role = Role::Follower;
-                } else if now - candidate.since > timing.election / 2 && candidate.set_aside(now) {
-                    self.ask_for_suffix(turn);
-                    self.try_adopt(turn);
-                } else if now - candidate.asked >= timing.resend {
-                    candidate.asked = now;
-                    let (n, promised) = (candidate.n, candidate.promised());
-                    let missing = self.config.peers().filter(|p| !promised.contains(*p));
-                    turn.send_all(missing, &prepare((n, 0, None), &self.acceptor));
-                    self.ask_for_suffix(turn);
-                }
-            }
-            Role::Leader(leader) => {
-                leader.tick(&self.acceptor, now, turn);
-                let connected = alive.len() + 1 >= self.config.majority();
-                if leader.is_stuck(&self.acceptor, connected, now)
-                    && !self.config.mutants.on(Mutant::LeaderNeverGivesUp)
-                {
-                    tracing::warn!(process = %self.config.me, ballot = %leader.n, "cannot go on: gives up its leadership");
-                    self.gave_up = Some(self.acceptor.decided());
-                    self.role = Role::Follower;
-                } else if let Some((since, offered)) = leader.leaving {
-                    if alive.is_empty() || now - since > timing.election {
-                        leader.leaving = None;
-                    } else if !offered && let Some(heir) = leader.heir(&self.acceptor, alive) {
-                        leader.leaving = Some((since, true));
-                        turn.send(heir, &Paxos::HandOver { n: leader.n });
-                    }
-                }
-            }
         }
     }
 }

@@ -74,6 +74,49 @@ impl Net {
         self.nodes[me] = self.boot(me, self.nodes.len(), inc);
     }
 
+    /// The first of these stands, leads the others, and decides an entry with them.
+    fn decide(&mut self, together: &[usize], entry: &'static str) {
+        let leader = together[0];
+        let exchange = |net: &mut Self| {
+            for p in &together[1..] {
+                net.deliver(leader, *p);
+                net.deliver(*p, leader);
+            }
+        };
+        if !self.nodes[leader].0.leads() {
+            self.act(leader, |p, t| p.stand(t));
+            exchange(self);
+            exchange(self);
+            assert!(self.nodes[leader].0.leads());
+        }
+        self.act(leader, |p, t| p.propose(vec![Bytes::from_static(entry.as_bytes())], t));
+        exchange(self);
+        exchange(self);
+        assert!(self.decided(leader).ends_with(&[Bytes::from_static(entry.as_bytes())]));
+    }
+
+    /// Three processes: 0 and 2 have decided these; 2 was put back to its beginning, and 1, who had heard of
+    /// nothing, leads it and has decided y.
+    fn apart(entries: &[&'static str]) -> Self {
+        let mut net = Self::new(3);
+        entries.iter().for_each(|e| net.decide(&[0, 2], e));
+        net.disks[2] = Memory::default();
+        net.crash(2, 2);
+        net.wires.retain(|(from, to, _)| (*from, *to) == (0, 1) || (*from, *to) == (1, 0));
+        net.act(1, |p, _| p.outranked(Ballot { config: 0, counter: 1, process: ProcessId(0) }));
+        net.take(0, 1);
+        net.decide(&[1, 2], "y");
+        net
+    }
+
+    fn divergence(&mut self, i: usize) -> Option<Divergence> {
+        let notices = self.nodes[i].0.take_notices();
+        notices.into_iter().find_map(|notice| match notice {
+            Notice::Diverged(divergence) => Some(divergence),
+            _ => None,
+        })
+    }
+
     fn act(&mut self, i: usize, f: impl FnOnce(&mut SequencePaxos, &mut Turn)) {
         let (paxos, journal) = &mut self.nodes[i];
         let ((), release) = journal.turn(|turn, _| f(paxos, turn));
@@ -165,12 +208,51 @@ fn prefix_agreement_with_a_learner_that_promises_an_old_ballot() {
     let (y, theirs) = (net.decided(r), net.nodes[r].0.prom());
     net.act(q, |p, t| p.tick(200, None, ProcessSet::default(), t));
     net.wires.clear();
-    net.act(q, |p, t| p.learn(0, y, theirs, t));
+    let prefix = (1, net.nodes[r].0.hash_at(1).unwrap());
+    net.act(q, |p, t| p.learn(ProcessId(r as u8), (0, y), prefix, theirs, t));
     for frame in slow {
         net.receive(c, q, frame);
     }
     net.deliver(q, c);
     assert!(net.decided(c).is_empty() || net.decided(c) == net.decided(r), "prefix agreement");
+}
+
+#[test]
+fn who_promises_and_has_decided_something_else_is_left_out_and_halts() {
+    let mut net = Net::apart(&["x"]);
+    net.deliver(1, 0); // the Prepare with which 1 stood: nothing was decided there
+    assert_eq!(net.divergence(0), None);
+    net.deliver(0, 1); // the promise: x is decided
+    assert_eq!(net.divergence(1), None, "it leads a majority, and goes on");
+    net.deliver(1, 0);
+    let divergence = net.divergence(0).expect("told that it differs");
+    assert_eq!((divergence.peer, divergence.index), (ProcessId(1), 1));
+    assert_ne!(divergence.ours, divergence.theirs);
+    assert_eq!((net.decided(0), net.decided(1)), (vec!["x".into()], vec!["y".into()]));
+}
+
+#[test]
+fn who_is_asked_by_one_that_decided_something_else_halts_and_says_so() {
+    let mut net = Net::apart(&["x", "z"]);
+    net.take(1, 0);
+    net.act(1, |p, t| p.tick(200, None, ProcessSet::default(), t)); // the leader asks again
+    net.deliver(1, 0);
+    let divergence = net.divergence(0).expect("it sees for itself");
+    assert_eq!((divergence.peer, divergence.index), (ProcessId(1), 1));
+    let said: Vec<Paxos> = net.take(0, 1).iter().map(|frame| frame.message().unwrap()).collect();
+    assert!(matches!(said[..], [Paxos::Diverged { index: 1, .. }]), "{said:?}");
+}
+
+#[test]
+fn entries_that_follow_another_prefix_are_not_learned() {
+    let mut net = Net::apart(&["x"]);
+    net.decide(&[1, 2], "w");
+    let (entries, theirs) = (net.decided(1).split_off(1), net.nodes[1].0.prom());
+    let prefix = (2, net.nodes[1].0.hash_at(2).unwrap());
+    net.act(0, |p, _| p.outranked(theirs)); // it leads no more
+    net.act(0, |p, t| p.learn(ProcessId(1), (1, entries), prefix, theirs, t));
+    assert!(net.divergence(0).is_some());
+    assert_eq!(net.decided(0), [Bytes::from_static(b"x")]);
 }
 
 #[test]

@@ -110,6 +110,8 @@ pub enum Store {
 pub struct Batch {
     stores: Vec<Store>,
     vote: bool,
+    /// How many of the stores are hints.
+    hints: usize,
 }
 
 impl Batch {
@@ -147,11 +149,21 @@ impl Batch {
     /// For implementations of [`Disk`] and their tests: a batch of the given stores. The modules
     /// of a stack have no use for it: only [`super::Logged`] state reaches a turn's batch.
     pub fn of(stores: Vec<Store>, vote: bool) -> Self {
-        Self { stores, vote }
+        Self { stores, vote, hints: 0 }
+    }
+
+    /// Whether there is something to store that others may be told of, beside hints.
+    pub(super) fn has_facts(&self) -> bool {
+        self.stores.len() > self.hints
     }
 
     pub(super) fn push(&mut self, store: Store) {
         self.stores.push(store);
+    }
+
+    pub(super) fn push_hint(&mut self, store: Store) {
+        self.stores.push(store);
+        self.hints += 1;
     }
 
     pub(super) fn mark_vote(&mut self) {
@@ -161,6 +173,7 @@ impl Batch {
     pub(super) fn extend(&mut self, later: Batch) {
         self.stores.extend(later.stores);
         self.vote |= later.vote;
+        self.hints += later.hints;
     }
 }
 
@@ -182,6 +195,8 @@ pub struct Stored {
     pub logs: BTreeMap<LogId, StoredLog>,
     /// The rows of state, of every generation, in order.
     pub rows: Vec<Row>,
+    /// The number of the last commit: each commit of a disk has one more than the one before.
+    pub commits: u64,
 }
 
 /// Why stable storage failed. No failure is ever retried: after a failed sync the operating system

@@ -1,12 +1,11 @@
 //! Frames: the checksummed unit that links carry.
 //!
 //! ```text
-//! version u8 │ component u8 │ kind u8 │ 0 u8 │ length u32 BE │ crc32 u32 BE │ body
+//! version u8 │ component u8 │ kind u8 │ 0 u8 │ length u32 BE │ crc32 u32 BE │ boot u64 BE │ mark u64 BE │ body
 //! ```
 //!
-//! The CRC covers the eight bytes before it and the body. A frame that fails its check never
-//! reaches a module: it cannot be told from one that was never sent, and every module already
-//! survives losing one.
+//! The CRC covers everything but itself. A frame that fails its check never reaches a module: it
+//! cannot be told from one that was never sent, and every module already survives losing one.
 
 use super::mutant::{Mutant, Mutants};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -15,8 +14,12 @@ use std::fmt;
 use thiserror::Error;
 
 /// The format that this build speaks.
-pub const VERSION: u8 = 1;
-const HEADER: usize = 12;
+pub const VERSION: u8 = 2;
+/// The bytes before the body.
+pub const HEADER: usize = 28;
+/// Where the checksum stands, and where the stamp begins.
+const CRC: usize = 8;
+const STAMP: usize = 12;
 /// The longest body, in bytes. A larger one is a corrupted length.
 pub const MAX_BODY: usize = 64 << 20;
 
@@ -86,6 +89,55 @@ pub trait Message: Serialize + DeserializeOwned {
     fn slot(&self) -> Slot;
 }
 
+/// What a frame says of its sender's stable storage: in which boot it was sent, and the last commit
+/// that it depends on. Only the journal knows. Zeros say nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Stamp {
+    /// The number drawn at the boot of the sender.
+    pub boot: u64,
+    /// The commit mark: everything up to the commit of this number was durable when the frame left.
+    pub mark: u64,
+}
+
+/// A message that waits for its stamp.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Unsealed {
+    bytes: BytesMut,
+    slot: Slot,
+}
+
+impl Unsealed {
+    /// Encodes a message.
+    pub(super) fn new<M: Message>(message: &M) -> Self {
+        let mut bytes = BytesMut::with_capacity(HEADER + 64);
+        bytes.put_slice(&[VERSION, M::COMPONENT as u8, message.kind(), 0]);
+        bytes.put_slice(&[0; HEADER - 4]);
+        let mut bytes = postcard::to_extend(message, Sink(bytes))
+            .expect("messages are plain data, which always encodes")
+            .0;
+        let length =
+            u32::try_from(bytes.len() - HEADER).expect("modules bound their messages far below 4 GiB");
+        bytes[4..CRC].copy_from_slice(&length.to_be_bytes());
+        Self { bytes, slot: message.slot() }
+    }
+
+    /// Stamps and seals it.
+    pub(super) fn seal(self, stamp: Stamp) -> Frame {
+        let Self { mut bytes, slot } = self;
+        bytes[STAMP..STAMP + 8].copy_from_slice(&stamp.boot.to_be_bytes());
+        bytes[STAMP + 8..HEADER].copy_from_slice(&stamp.mark.to_be_bytes());
+        let crc = checksum(&bytes);
+        bytes[CRC..STAMP].copy_from_slice(&crc.to_be_bytes());
+        Frame { bytes: bytes.freeze(), slot }
+    }
+}
+
+impl fmt::Debug for Unsealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Unsealed({}/{}, {} bytes)", self.bytes[1], self.bytes[2], self.bytes.len())
+    }
+}
+
 /// A sealed message on its way.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
@@ -94,20 +146,9 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Seals a message.
+    /// Seals a message without a stamp.
     pub fn seal<M: Message>(message: &M) -> Self {
-        let mut bytes = BytesMut::with_capacity(HEADER + 64);
-        bytes.put_slice(&[VERSION, M::COMPONENT as u8, message.kind(), 0]);
-        bytes.put_slice(&[0; 8]);
-        let mut bytes = postcard::to_extend(message, Sink(bytes))
-            .expect("messages are plain data, which always encodes")
-            .0;
-        let length =
-            u32::try_from(bytes.len() - HEADER).expect("modules bound their messages far below 4 GiB");
-        bytes[4..8].copy_from_slice(&length.to_be_bytes());
-        let crc = checksum(&bytes[..8], &bytes[HEADER..]);
-        bytes[8..12].copy_from_slice(&crc.to_be_bytes());
-        Self { bytes: bytes.freeze(), slot: message.slot() }
+        Unsealed::new(message).seal(Stamp::default())
     }
 
     /// The frame as it goes over the wire.
@@ -128,7 +169,7 @@ impl Frame {
 
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let crc = u32::from_be_bytes([self.bytes[8], self.bytes[9], self.bytes[10], self.bytes[11]]);
+        let crc = word(&self.bytes, CRC);
         write!(f, "Frame({}/{}, {} bytes, {crc:08x})", self.bytes[1], self.bytes[2], self.bytes.len())
     }
 }
@@ -138,6 +179,7 @@ impl fmt::Debug for Frame {
 pub struct Opened {
     component: Component,
     kind: u8,
+    stamp: Stamp,
     body: Bytes,
 }
 
@@ -161,17 +203,23 @@ impl Opened {
         if bytes[0] != VERSION {
             return Err(FrameError::Version(bytes[0]));
         }
-        let length = u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) as usize;
+        let length = word(&bytes, 4) as usize;
         if length > MAX_BODY || length != bytes.len() - HEADER {
             return Err(FrameError::Length { stated: length, found: bytes.len() - HEADER });
         }
-        let stated = u32::from_be_bytes([bytes[8], bytes[9], bytes[10], bytes[11]]);
-        let intact = checksum(&bytes[..8], &bytes[HEADER..]) == stated;
+        let intact = checksum(&bytes) == word(&bytes, CRC);
         if !intact && !mutants.on(Mutant::FrameUnchecked) {
             return Err(FrameError::Checksum);
         }
         let component = Component::from_number(bytes[1]).ok_or(FrameError::Component(bytes[1]))?;
-        Ok(Self { component, kind: bytes[2], body: bytes.slice(HEADER..) })
+        let half = |at| u64::from(word(&bytes, at)) << 32 | u64::from(word(&bytes, at + 4));
+        let stamp = Stamp { boot: half(STAMP), mark: half(STAMP + 8) };
+        Ok(Self { component, kind: bytes[2], stamp, body: bytes.slice(HEADER..) })
+    }
+
+    /// What it says of its sender's stable storage.
+    pub fn stamp(&self) -> Stamp {
+        self.stamp
     }
 
     /// The module that it is addressed to.
@@ -221,11 +269,16 @@ pub enum FrameError {
     Body,
 }
 
-fn checksum(header: &[u8], body: &[u8]) -> u32 {
+/// Of everything but the checksum itself.
+fn checksum(frame: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(header);
-    hasher.update(body);
+    hasher.update(&frame[..CRC]);
+    hasher.update(&frame[STAMP..]);
     hasher.finalize()
+}
+
+fn word(frame: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([frame[at], frame[at + 1], frame[at + 2], frame[at + 3]])
 }
 
 struct Sink(BytesMut);
@@ -263,6 +316,14 @@ mod tests {
         let opened = Opened::check(Frame::seal(&ping()).bytes().clone()).unwrap();
         assert_eq!((opened.component(), opened.kind()), (Component::Detector, 7));
         assert_eq!(opened.message::<Ping>().unwrap(), ping());
+    }
+
+    #[test]
+    fn a_stamp_arrives_as_it_was() {
+        let stamp = Stamp { boot: u64::MAX - 7, mark: 1 << 40 };
+        let opened = Opened::check(Unsealed::new(&ping()).seal(stamp).bytes().clone()).unwrap();
+        assert_eq!((opened.stamp(), opened.message::<Ping>().unwrap()), (stamp, ping()));
+        assert_eq!(Opened::check(Frame::seal(&ping()).bytes().clone()).unwrap().stamp(), Stamp::default());
     }
 
     #[test]

@@ -3,9 +3,16 @@
 //! Turns close in order. What a turn exposes waits until its own stores, and those of every turn
 //! before it, are durable: also when it stores nothing, since it may speak of their state. One
 //! commit is under way at a time, and everything that closes meanwhile forms the next one.
+//!
+//! **The commit mark.** Commits of a disk are numbered, and the number only grows. Every frame is stamped
+//! with the number of the commit that it waited for, so that whoever counts what a process says knows
+//! how far its disk had got: a disk that later ends before that has been rolled back (rule 13). A commit
+//! of hints alone has a number, too, but nothing waits for it: it raises no mark. Else two idle
+//! replicas, each of which stores the other's mark, would keep each other busy for ever.
 
 use super::config::Config;
 use super::disk::{Batch, Disk, DiskError};
+use super::frame::Stamp;
 use super::hits::{Bound, Hits};
 use super::memory::{Account, Memory, SLOT};
 use super::mutant::{Mutant, Mutants};
@@ -162,18 +169,38 @@ pub struct Journal<U> {
     owner: Option<(ProcessId, usize)>,
     hits: Hits,
     mutants: Mutants,
+    marks: Option<Marks>,
+}
+
+/// The numbers of the commits of a disk.
+///
+/// Invariant: `durable ≤ in_flight ≤ last`, and `last` is that of a commit given out, or of the next.
+#[derive(Clone, Copy)]
+struct Marks {
+    boot: u64,
+    /// The last commit that was given out.
+    given: u64,
+    /// The last commit with facts in it, given out or still to be.
+    last: u64,
+    /// The mark once the commit under way is durable.
+    in_flight: u64,
+    /// The mark now.
+    durable: u64,
 }
 
 impl<U> Journal<U> {
-    /// The journal of a process that has just booted.
-    pub fn start(config: &Config) -> Self {
+    /// The journal of a process that has just booted, after the last commit of its disk.
+    pub fn start(config: &Config, commits: u64) -> Self {
         let owner = Some((config.me, config.bounds.journal_bytes));
-        Self { owner, ..Self::new(config.mutants) }
+        let boot = config.boot;
+        let marks = Marks { boot, given: commits, last: commits, in_flight: commits, durable: commits };
+        Self { owner, marks: Some(marks), ..Self::new(config.mutants) }
     }
 
-    /// One without bounds, for worlds that have their own.
+    /// One without bounds, whose frames are not stamped, for worlds that have their own.
     pub fn new(mutants: Mutants) -> Self {
         Self {
+            marks: None,
             turn: 0,
             stored: 0,
             in_flight: 0,
@@ -201,19 +228,27 @@ impl<U> Journal<U> {
             self.stored = self.turn;
             let (count, bytes) = turn.batch.size();
             self.held.0 += count * SLOT + bytes;
+            if let Some(marks) = self.marks.as_mut().filter(|_| turn.batch.has_facts()) {
+                marks.last = marks.given + 1;
+            }
             self.pending.extend(turn.batch);
         }
+        let stamp = |mark: fn(&Marks) -> u64| {
+            self.marks.as_ref().map_or(Stamp::default(), |m| Stamp { boot: m.boot, mark: mark(m) })
+        };
+        let early = turn.early.seal(stamp(|m| m.durable));
+        let mut frames = turn.frames.seal(stamp(|m| m.last));
         let mut release = Release::default();
-        release.add(turn.early, held.refusals);
+        release.add(early, held.refusals);
         if self.stored <= self.durable || self.mutants.on(Mutant::ExposeBeforeSync) {
-            release.add(turn.frames, held.indications);
-        } else if !(turn.frames.is_empty() && held.indications.is_empty()) {
+            release.add(frames, held.indications);
+        } else if !(frames.is_empty() && held.indications.is_empty()) {
             if let Some((me, _)) = self.owner.filter(|_| full) {
                 // Links lose frames; but what a process says to itself nobody says again.
                 self.hits.hit(Bound::Journal);
-                turn.frames.retain(|out| out.to == me);
+                frames.retain(|out| out.to == me);
             }
-            let waiting = Waiting { needs: self.stored, frames: turn.frames, indications: held.indications };
+            let waiting = Waiting { needs: self.stored, frames, indications: held.indications };
             self.held.1 += waiting.size();
             self.waiting.push_back(waiting);
         }
@@ -227,6 +262,10 @@ impl<U> Journal<U> {
         }
         self.in_flight = self.stored;
         self.held.0 = 0;
+        if let Some(marks) = &mut self.marks {
+            marks.given += 1;
+            marks.in_flight = marks.last;
+        }
         Some(Commit { batch: std::mem::take(&mut self.pending), upto: self.stored })
     }
 
@@ -237,6 +276,9 @@ impl<U> Journal<U> {
             "a commit of another journal, or an earlier one, was handed in"
         );
         self.durable = synced.upto;
+        if let Some(marks) = &mut self.marks {
+            marks.durable = marks.in_flight;
+        }
         let mut release = Release::default();
         while self.waiting.front().is_some_and(|w| w.needs <= self.durable) {
             let Some(ready) = self.waiting.pop_front() else { break };
@@ -303,7 +345,7 @@ mod tests {
     use super::super::bounds::Bounds;
     use super::super::config::{Origin, Timing};
     use super::super::disk::Stored;
-    use super::super::frame::{Component, Message, Slot};
+    use super::super::frame::{Component, Message, Opened, Slot};
     use super::super::logged::Logged;
     use super::*;
 
@@ -407,7 +449,7 @@ mod tests {
             bounds,
             mutants: Mutants::default(),
         };
-        let mut journal: Journal<&'static str> = Journal::start(&config);
+        let mut journal: Journal<&'static str> = Journal::start(&config, 0);
         let mut x = Logged::recover("test/x", &Stored::default(), String::new()).unwrap();
         let mut disk = Memory::default();
         let _ = journal.turn(|turn, _| {
@@ -429,6 +471,46 @@ mod tests {
         assert_eq!(to, [me], "what others would have heard is lost");
         assert_eq!(names(release), ["later"]);
         let _ = journal.turn(|turn, _| assert!(!turn.is_full(), "the disk has caught up"));
+    }
+
+    /// The mark of each frame that left, as a message to p1 in each turn.
+    fn marks(release: Release<&'static str>) -> Vec<u64> {
+        let opened = release.frames.into_iter().map(|f| Opened::check(f.into_inner().frame.bytes().clone()));
+        opened
+            .map(|opened| opened.unwrap().stamp())
+            .inspect(|stamp| assert_eq!(stamp.boot, 9))
+            .map(|s| s.mark)
+            .collect()
+    }
+
+    #[test]
+    fn a_frame_is_stamped_with_the_commit_that_it_waited_for() {
+        let (_, mut x, mut disk) = journal();
+        let mut hint = Logged::recover("test/hint", &Stored::default(), 0).unwrap().hint();
+        let marks_at = |n| Some(Marks { boot: 9, given: n, last: n, in_flight: n, durable: n });
+        let mut journal: Journal<&'static str> =
+            Journal { marks: marks_at(40), ..Journal::new(Mutants::default()) };
+        let say = |turn: &mut Turn| turn.send(ProcessId(1), &Note);
+        assert_eq!(marks(journal.turn(|turn, _| say(turn)).1), [40], "nothing was stored since the boot");
+        let store = |x: &mut Logged<u64>, turn: &mut Turn| {
+            // Also what is said before the store waits for it.
+            say(turn);
+            x.set(1, turn);
+        };
+        assert!(journal.turn(|turn, _| store(&mut x, turn)).1.is_empty());
+        let first = journal.next_commit().unwrap();
+        let _ = journal.turn(|turn, _| store(&mut x, turn));
+        let _ = journal.turn(|turn, _| say(turn));
+        assert_eq!(marks(journal.synced(first.run(&mut disk).unwrap())), [41]);
+        let second = journal.next_commit().unwrap();
+        assert_eq!(marks(journal.synced(second.run(&mut disk).unwrap())), [42, 42]);
+        // A commit of hints raises no mark, but has a number.
+        assert!(journal.turn(|turn, _| store(&mut hint, turn)).1.is_empty());
+        let third = journal.next_commit().unwrap();
+        assert_eq!(marks(journal.synced(third.run(&mut disk).unwrap())), [42]);
+        let _ = journal.turn(|turn, _| store(&mut x, turn));
+        let fourth = journal.next_commit().unwrap();
+        assert_eq!(marks(journal.synced(fourth.run(&mut disk).unwrap())), [44]);
     }
 
     #[test]

@@ -34,7 +34,15 @@ pub struct Undecodable(pub String);
 pub struct Logged<T> {
     var: Var,
     value: T,
-    vote: bool,
+    kind: Kind,
+}
+
+/// What hangs on the store of a variable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kind {
+    Fact,
+    Vote,
+    Hint,
 }
 
 impl<T: Serialize + DeserializeOwned> Logged<T> {
@@ -45,21 +53,32 @@ impl<T: Serialize + DeserializeOwned> Logged<T> {
             None => initial,
             Some(bytes) => postcard::from_bytes(bytes).map_err(|_| Undecodable(var.to_string()))?,
         };
-        Ok(Self { var, value, vote: false })
+        Ok(Self { var, value, kind: Kind::Fact })
     }
 
     /// Marks the variable as a vote: a commit that changes it waits for the witness too.
     pub fn vote(self) -> Self {
-        Self { vote: true, ..self }
+        Self { kind: Kind::Vote, ..self }
+    }
+
+    /// Marks the variable as a hint: nothing that leaves the process depends on it, so that a commit of
+    /// hints alone does not raise the commit mark that peers keep.
+    pub fn hint(self) -> Self {
+        Self { kind: Kind::Hint, ..self }
     }
 
     /// Sets the variable, and stores it in this turn.
     pub fn set(&mut self, value: T, turn: &mut Turn) {
         let bytes =
             postcard::to_allocvec(&value).expect("stored values are plain data, which always encodes");
-        turn.batch.push(Store::Put { var: self.var.clone(), value: bytes.into() });
-        if self.vote {
-            turn.batch.mark_vote();
+        let store = Store::Put { var: self.var.clone(), value: bytes.into() };
+        match self.kind {
+            Kind::Fact => turn.batch.push(store),
+            Kind::Hint => turn.batch.push_hint(store),
+            Kind::Vote => {
+                turn.batch.push(store);
+                turn.batch.mark_vote();
+            }
         }
         self.value = value;
     }

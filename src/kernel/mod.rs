@@ -29,7 +29,7 @@ pub use bounds::{Bounds, SharedBounds};
 pub use config::{Config, Origin, Timing};
 pub use digest::Digest;
 pub use disk::{Batch, Disk, DiskError, LogId, Row, RowKey, Rows, Store, Stored, StoredLog, Var};
-pub use frame::{Component, Frame, FrameError, MAX_BODY, Message, Opened, Slot};
+pub use frame::{Component, Frame, FrameError, HEADER, MAX_BODY, Message, Opened, Slot, Stamp};
 pub use hits::{Bound, Hits};
 pub use journal::{Commit, Exposed, Held, Journal, Release, Synced};
 pub use logged::{Logged, LoggedLog, Undecodable};

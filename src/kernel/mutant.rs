@@ -56,6 +56,8 @@ mutants! {
     WipedVotes: "a wiped replica votes",
     CopyVotes: "a data directory that was copied back votes",
     CopiedVotes: "a data directory that knows that it is a copy votes",
+    MarkForgotten: "a disk that ends before a commit mark that it has shown votes",
+    PrefixHashUnchecked: "the hash of a decided prefix is not compared",
     BootAnew: "a boot that nobody has recorded is not told again",
     CandidacyOnNack: "a Nack starts a candidacy",
     HappyWithoutMajority: "a leader stays happy though a majority has promised away",

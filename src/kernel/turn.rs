@@ -1,7 +1,7 @@
 //! A turn: one reaction of the whole stack to what arrived.
 
 use super::disk::{Batch, RowKey, Store, Var};
-use super::frame::{Frame, Message};
+use super::frame::{Frame, Message, Stamp, Unsealed};
 use super::hits::{Bound, Hits};
 use super::process::ProcessId;
 use bytes::Bytes;
@@ -25,10 +25,31 @@ pub trait Early: Message {}
 #[derive(Debug, Default)]
 pub struct Turn {
     pub(super) batch: Batch,
-    pub(super) frames: Vec<Outgoing>,
-    pub(super) early: Vec<Outgoing>,
+    pub(super) frames: Letters,
+    pub(super) early: Letters,
     pub(super) hits: Hits,
     pub(super) full: bool,
+}
+
+/// What a turn sends, in order: it is sealed when the turn closes, since only then is it known on
+/// which commit it depends.
+#[derive(Debug, Default)]
+pub(super) struct Letters(Vec<(Vec<ProcessId>, Unsealed)>);
+
+impl Letters {
+    fn add<M: Message>(&mut self, to: impl IntoIterator<Item = ProcessId>, message: &M) {
+        self.0.push((to.into_iter().collect(), Unsealed::new(message)));
+    }
+
+    /// The frames, each encoded once for all its receivers.
+    pub(super) fn seal(self, stamp: Stamp) -> Vec<Outgoing> {
+        let mut sealed = Vec::with_capacity(self.0.len());
+        for (to, message) in self.0 {
+            let frame = message.seal(stamp);
+            sealed.extend(to.into_iter().map(|to| Outgoing { to, frame: frame.clone() }));
+        }
+        sealed
+    }
 }
 
 impl Turn {
@@ -54,19 +75,22 @@ impl Turn {
 
     /// Sends a message, once everything stored up to the end of this turn is durable.
     pub fn send<M: Message>(&mut self, to: ProcessId, message: &M) {
-        self.frames.push(Outgoing { to, frame: Frame::seal(message) });
+        self.frames.add([to], message);
     }
 
     /// Sends one message to several processes, encoded once.
     pub fn send_all<M: Message>(&mut self, to: impl IntoIterator<Item = ProcessId>, message: &M) {
-        let frame = Frame::seal(message);
-        self.frames.extend(to.into_iter().map(|to| Outgoing { to, frame: frame.clone() }));
+        self.frames.add(to, message);
     }
 
     /// Sends a message of one of the two kinds that need not wait for the sync.
     pub fn send_early<M: Early>(&mut self, to: impl IntoIterator<Item = ProcessId>, message: &M) {
-        let frame = Frame::seal(message);
-        self.early.extend(to.into_iter().map(|to| Outgoing { to, frame: frame.clone() }));
+        self.early.add(to, message);
+    }
+
+    /// Whether it stores anything so far.
+    pub fn stores(&self) -> bool {
+        !self.batch.is_empty()
     }
 
     /// Stores an encoded variable whose owner keeps it in another form than [`super::Logged`].

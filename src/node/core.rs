@@ -35,6 +35,8 @@ const LATE: Duration = Duration::from_millis(50);
 const ITEMS: usize = 4096;
 /// How long a stop waits for what is under way.
 const PARTING: Duration = Duration::from_secs(2);
+/// How long a replica that differs from its peers stays, so that they hear of it.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// A duration, in ticks.
 pub(super) fn ticks(duration: Duration) -> Ticks {
@@ -57,7 +59,7 @@ pub(super) fn boot<M: Machine>(
     stored: Stored,
     disk: &mut dyn Disk,
 ) -> Result<Booted<M>, super::Error> {
-    let mut journal = Journal::start(&config);
+    let mut journal = Journal::start(&config, stored.commits);
     let (stack, release) = journal.turn(|turn, up| Stack::start(config, stored, turn, up));
     let stack = stack?;
     let mut releases = vec![release];
@@ -103,6 +105,7 @@ pub(super) fn spawn<M: Machine, D: Disk + 'static>(
             rows,
             waiters: HashMap::new(),
             leaving: Vec::new(),
+            halts: None,
             events: Vec::new(),
             rooms: Vec::new(),
         }
@@ -157,6 +160,8 @@ struct Core<M: Machine> {
     waiters: HashMap<RequestId, Waiter<M::Reply>>,
     /// Who waits for leadership to be handed over.
     leaving: Vec<oneshot::Sender<()>>,
+    /// Why the replica must halt.
+    halts: Option<Halted>,
     /// What the next turn reacts to.
     events: Vec<Event>,
     /// The room that the frames among them take up.
@@ -189,6 +194,10 @@ impl<M: Machine> Core<M> {
                 }
             }
             self.turn();
+            if let Some(why) = self.halts.take() {
+                thread::sleep(LAST_WORDS);
+                return self.ending.because(why);
+            }
             if let Some(commit) = self.journal.next_commit() {
                 self.under_way = Some(self.stack.status());
                 if self.commits.send(commit).is_err() {
@@ -304,6 +313,7 @@ impl<M: Machine> Core<M> {
                     let _ = done.send(()); // who waited may have given up
                 }
             }
+            Indication::LogsDiffer(divergence) => self.halts = Some(Halted::LogsDiffer(divergence)),
         }
     }
 
@@ -352,7 +362,9 @@ impl<M: Machine> Drop for Ending<M> {
             .unwrap_or_else(|| Halted::Broken("a safety assertion failed, see the log".into()));
         match &why {
             Halted::ShutDown => {}
-            Halted::Disk(_) | Halted::Broken(_) => tracing::error!(reason = %why, "the replica halts"),
+            Halted::Disk(_) | Halted::LogsDiffer(_) | Halted::Broken(_) => {
+                tracing::error!(reason = %why, "the replica halts")
+            }
         }
         self.shared.halt(why);
     }

@@ -1,5 +1,6 @@
 //! Why a node does not start, does not answer, or has stopped.
 
+use crate::consensus::Divergence;
 use crate::kernel::DiskError;
 use crate::ledger;
 use crate::stack::{Refusal, StartError};
@@ -16,6 +17,12 @@ pub enum Halted {
     /// The program shut it down, or dropped it.
     #[error("the node was shut down")]
     ShutDown,
+    /// The decided log differs from a peer's. Restarted, it halts again, until a person has looked.
+    #[error(
+        "{0}. One of the two disks was put back to an earlier state, or is damaged; nothing was overwritten. Keep \
+         a copy of both data directories, find out which of the two has lost writes, and remove that one"
+    )]
+    LogsDiffer(Divergence),
     /// An assertion of the protocol does not hold. Going on could break a promise.
     #[error("the replica found itself in a state that must not be ({0}); please report it")]
     Broken(String),

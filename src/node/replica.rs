@@ -117,7 +117,7 @@ impl<M: Machine> Replica<M> {
                 self.requests.shared.journal_ended().await;
                 Ok(())
             }
-            why @ (Halted::Disk(_) | Halted::Broken(_)) => {
+            why @ (Halted::Disk(_) | Halted::LogsDiffer(_) | Halted::Broken(_)) => {
                 let _ = timeout(PARTING, self.requests.shared.journal_ended()).await; // a disk may hang
                 Err(why)
             }

@@ -214,7 +214,7 @@ impl<M: Machine> Shared<M> {
 
     /// Whether it has stopped, and not because it was told to.
     pub fn is_broken(&self) -> bool {
-        matches!(self.halted.get(), Some(Halted::Disk(_) | Halted::Broken(_)))
+        matches!(self.halted.get(), Some(Halted::Disk(_) | Halted::LogsDiffer(_) | Halted::Broken(_)))
     }
 
     /// The state is not that of a majority: nothing is shown any more, and nothing is asked of the

@@ -152,6 +152,12 @@ coverage! {
         rolled_back_stores: "stores rolled back",
         /// Directories that were rolled back, with their witness.
         rolled_back_directories: "directories rolled back",
+        /// Directories that were put back as they were at an earlier moment, of the same life perhaps.
+        put_back: "directories put back to an earlier moment",
+        /// Those of them that knew of it in the end.
+        noticed: "put back, and noticed",
+        /// Processes that halted since their decided prefix was another one than a peer's.
+        diverged: "halts over a hash of the decided prefix",
         /// Stores that were set aside at a boot.
         set_aside: "stores set aside at a boot",
         /// Replicas that knew in the end that they had lost their memory.

@@ -18,7 +18,7 @@
 //!   set aside, and what takes its place is empty and known to be a learner's. Two things are not
 //!   noticed so, and nobody promises more: damage to the plain commits that the witness lags behind,
 //!   which looks like a torn tail; and a directory that is rolled back as a whole, which peers notice
-//!   that have recorded a later boot.
+//!   that have recorded a later boot, or seen a later commit.
 //! * Rows are read from what the operating system sees, and reads do not fail here: the world
 //!   answers a fetch with an error instead.
 
@@ -66,8 +66,10 @@ pub(super) enum Loss {
 pub(super) enum Part {
     /// The store, beside the witness of today.
     Store,
-    /// The directory, with the witness in it.
+    /// The directory, with the witness in it, as it was in an earlier life.
     Directory,
+    /// The directory, as it was at an earlier moment, of the same life perhaps.
+    Moment,
 }
 
 /// A copy of a data directory.
@@ -127,6 +129,11 @@ impl SimDisk {
         self.copy.as_deref().map(|copy| &copy.image.facts)
     }
 
+    /// The last commit in the copy.
+    pub(super) fn copied_commits(&self) -> Option<u64> {
+        self.copy.as_deref().map(|copy| copy.commits)
+    }
+
     /// Whether the store would be behind its witness if the copy were put back.
     pub(super) fn copy_is_behind(&self) -> bool {
         self.copy.as_ref().is_some_and(|copy| copy.commits < self.witness)
@@ -134,10 +141,14 @@ impl SimDisk {
 
     /// The incarnation in which another process was seen last, by what would survive a crash now.
     pub(super) fn recorded(&self, of: ProcessId) -> Incarnation {
-        let image = self.survivor.as_deref().unwrap_or(&self.image);
-        let value = image.vars.get("members/recorded");
-        let boots = value.and_then(|v| postcard::from_bytes::<Vec<(Incarnation, u64)>>(v).ok());
+        let boots: Option<Vec<(Incarnation, u64)>> = self.decoded("members/recorded");
         boots.and_then(|boots| boots.get(of.index()).map(|(inc, _)| *inc)).unwrap_or(0)
+    }
+
+    /// The highest commit mark of another process, by what would survive a crash now.
+    pub(super) fn marked(&self, of: ProcessId) -> u64 {
+        let marks: Option<Vec<u64>> = self.decoded("members/marks");
+        marks.and_then(|marks| marks.get(of.index()).copied()).unwrap_or(0)
     }
 
     /// Loses what was durable.
@@ -149,7 +160,7 @@ impl SimDisk {
                 let Some(copy) = self.copy.take() else { return };
                 self.image = copy.image;
                 self.commits = copy.commits;
-                if part == Part::Directory {
+                if part != Part::Store {
                     self.witness = copy.witness;
                 }
             }
@@ -170,7 +181,13 @@ impl SimDisk {
             vars: self.image.vars.clone(),
             logs: logs.collect(),
             rows: self.image.rows.iter().map(|(k, v)| (*k, v.clone())).collect(),
+            commits: self.commits,
         }
+    }
+
+    /// The number of the last commit that would survive a crash now.
+    pub(super) fn commits(&self) -> u64 {
+        self.commits
     }
 
     /// What would survive a crash now, as far as the protocol speaks of it.

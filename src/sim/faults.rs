@@ -101,7 +101,19 @@ impl World {
             }
         }
         self.trace.fold(after.len);
-        self.topics.stored(p, &process.disk);
+        for store in commit.batch().stores() {
+            if let Store::TruncateSuffix { log: LogId::REPLICATED, len } = store {
+                ensure(!changed || *len >= before.decided, Property::LoudDivergence, || {
+                    format!(
+                        "{p} overwrites entry {len}, and knew durably that {} are decided",
+                        before.decided
+                    )
+                })?;
+            }
+        }
+        if self.apart.is_none() {
+            self.topics.stored(p, &process.disk);
+        }
         if changed || result.is_ok() {
             let step = self.step;
             let batch = || trace::words(commit.batch());
@@ -175,7 +187,9 @@ impl World {
         self.trace.fold(inc);
         self.trace.note(step, || Note::Recovered { at: p, inc });
         self.monitors.booted(p, inc, &process.disk)?;
-        self.topics.booted(p, &process.disk);
+        if self.apart.is_none() {
+            self.topics.booted(p, &process.disk);
+        }
         self.states.booted(p);
         self.watch(p)?;
         self.release(p, release)?;
@@ -200,7 +214,11 @@ impl World {
             Loss::Damaged => &mut self.coverage.damaged_disks,
             Loss::RolledBack(Part::Store) => &mut self.coverage.rolled_back_stores,
             Loss::RolledBack(Part::Directory) => &mut self.coverage.rolled_back_directories,
+            Loss::RolledBack(Part::Moment) => &mut self.coverage.put_back,
         } += 1;
+        if how == Loss::RolledBack(Part::Moment) {
+            self.put_back.push(p);
+        }
         let process = &mut self.processes[p.index()];
         let formed = process.disk.facts().formed;
         self.monitors.wiped(p, process.disk.facts());
@@ -216,6 +234,13 @@ impl World {
         let Some(copied) = self.processes[p.index()].disk.copied() else { return false };
         let peers = self.processes.iter().filter(|q| q.id != p);
         peers.map(|q| q.disk.recorded(p)).all(|inc| inc > copied.inc)
+    }
+
+    /// Whether everyone else knows durably of a later commit of a process than the last in the copy.
+    pub(super) fn copy_is_overtaken(&self, p: ProcessId) -> bool {
+        let Some(commits) = self.processes[p.index()].disk.copied_commits() else { return false };
+        let peers = self.processes.iter().filter(|q| q.id != p);
+        peers.map(|q| q.disk.marked(p)).all(|mark| mark > commits)
     }
 
     /// Disks move, and messages are sent and received, from now on.

@@ -392,7 +392,8 @@ impl LedgerClients {
             | Indication::Fetch { .. }
             | Indication::Topics(_)
             | Indication::HandedOver
-            | Indication::Diverged => false,
+            | Indication::Diverged
+            | Indication::LogsDiffer(_) => false,
         }
     }
 

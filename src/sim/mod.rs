@@ -10,11 +10,13 @@
 //! | calm | nothing: everyone gets on at a pace of its own, in any order |
 //! | crashes | crashes between any two of handling, storing, syncing and exposing, and inside a write; right after a boot, in loops, of everyone at once; stale frames; skewed clocks |
 //! | partitions | send and receive omission, loss, duplication, reordering, delay, corruption; links cut in halves, one way, to a chain or a star, here and there, flapping |
-//! | disk | slow disks, failed writes and syncs, full disks, torn batches; disks lost, damaged, rolled back |
+//! | disk | slow disks, failed writes and syncs, full disks, torn batches; disks lost, damaged, rolled back, put back to an earlier moment |
 //! | all | all of these |
 //!
 //! The budgets are those of the model: everyone who crashes recovers in the end, links heal, and what
-//! was durable stays, but at a minority, of which each may lose its memory once (`losses.rs`).
+//! was durable stays, but at a minority, of which each may lose its memory once (`losses.rs`). A few runs
+//! end beyond that budget, with a disk that is put back where no record can show it: then nothing may be
+//! overwritten silently (`divergence.rs`).
 
 mod action;
 mod adversary;
@@ -26,6 +28,7 @@ mod clients;
 mod configuration;
 mod coverage;
 mod disk;
+mod divergence;
 mod draw;
 mod elsewhere;
 mod ending;
@@ -39,6 +42,7 @@ mod losses;
 mod monitors;
 mod network;
 mod outlet;
+mod probes;
 mod process;
 mod property;
 mod receivers;
@@ -234,6 +238,9 @@ fn suffer(world: &mut World, adversary: &mut Adversary, options: &Options) -> Ve
 
 /// The part of a run that has none, and the verdict of the clients.
 fn rest(world: &mut World, adversary: &mut Adversary) -> Verdict {
+    if adversary.losses.diverges {
+        return divergence::check(world, adversary);
+    }
     liveness::check(world, adversary)?;
     world.clients.judge(&mut world.coverage)
 }

@@ -47,6 +47,12 @@ impl World {
         let Some(alive) = process.alive.as_deref_mut() else { return Ok(()) };
         let Some(exposed) = alive.indications.pop_front() else { return Ok(()) };
         let indication = exposed.into_inner();
+        if let Indication::LogsDiffer(divergence) = &indication {
+            return self.halt(p, divergence);
+        }
+        if self.apart.is_some() && !matches!(indication, Indication::Fetch { .. }) {
+            return Ok(());
+        }
         match &indication {
             Indication::Publish { applied, view } => {
                 self.trace.fold(*applied);
@@ -84,7 +90,7 @@ impl World {
                 alive.inbox.push_back(event);
                 return Ok(());
             }
-            Indication::HandedOver => {}
+            Indication::HandedOver | Indication::LogsDiffer(_) => {}
             Indication::Diverged => {
                 alive.view = None;
                 self.befalls(p, || "finds that its state is not that of a majority".into());

@@ -84,7 +84,7 @@ impl Process {
         self.boots += 1;
         let config = Config { boot, ..self.config.clone() };
         let stored = self.disk.stored();
-        let mut journal = Journal::start(&config);
+        let mut journal = Journal::start(&config, stored.commits);
         let (stack, release) = journal.turn(|turn, up| Stack::start(config, stored, turn, up));
         let stack = stack?;
         let inc = stack.status().incarnation;

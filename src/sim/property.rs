@@ -38,6 +38,8 @@ properties! {
     DurableMajority = "durable majority",
     /// Decided logs are prefixes of one another, and only grow.
     PrefixAgreement = "prefix agreement",
+    /// No decided entry is overwritten, and two processes that decide differently do not do so silently.
+    LoudDivergence = "loud divergence",
     /// What a majority holds in one ballot is in every log of every later ballot.
     ChosenStays = "chosen stays",
     /// Ballots in which somebody stands are unique, and increase at each process.

@@ -167,6 +167,7 @@ fn paxos(p: &Paxos, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Paxos::ReadIndex { n, inc, round } => write!(f, "ReadIndex(n {n}, inc {inc}, round {round})"),
         Paxos::ReadAck { n, inc, round } => write!(f, "ReadAck(n {n}, inc {inc}, round {round})"),
         Paxos::HandOver { n } => write!(f, "HandOver(n {n})"),
+        Paxos::Diverged { n, index, .. } => write!(f, "Diverged(n {n}, at {index})"),
         Paxos::Durable { inc, prom, acc, len } => {
             write!(f, "Durable(inc {inc}, prom {prom}, accRnd {acc}, len {len})")
         }

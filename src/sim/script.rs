@@ -8,7 +8,8 @@
 use super::action::{Action, Haste, Step};
 use super::monitors::Verdict;
 use super::network::InFlight;
-use super::world::{World, crc};
+use super::world::World;
+use crate::kernel::HEADER;
 
 /// One step of a script.
 #[derive(Clone, Debug)]
@@ -22,7 +23,8 @@ pub(super) struct Move {
     draws: [u64; 4],
 }
 
-/// A frame, by its content, and by its kind where no frame has that content.
+/// A frame, by its message, whatever its sender had stored by then, and by its kind where no frame has
+/// that message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct FrameName {
     crc: u32,
@@ -31,7 +33,7 @@ struct FrameName {
 
 impl FrameName {
     fn of(frame: &InFlight) -> Self {
-        Self { crc: crc(&frame.bytes), tag: (frame.bytes[1], frame.bytes[2]) }
+        Self { crc: crc32fast::hash(&frame.bytes[HEADER..]), tag: (frame.bytes[1], frame.bytes[2]) }
     }
 
     /// Its place among frames.

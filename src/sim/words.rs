@@ -69,6 +69,7 @@ pub(super) fn told(at: ProcessId, indication: &Up) -> Note {
         Indication::Diverged => {
             (Subject::Log, "serves nothing any more: its state is not that of a majority".into())
         }
+        Indication::LogsDiffer(divergence) => (Subject::Log, format!("halts: {divergence}")),
         Indication::Publish { .. } | Indication::Fetch { .. } | Indication::HandedOver => {
             (Subject::Log, String::new())
         }

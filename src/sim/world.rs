@@ -46,6 +46,11 @@ pub(super) struct World {
     pub(super) step: u64,
     /// Processes whose disk lost its memory.
     pub(super) wiped: Vec<ProcessId>,
+    /// Those of them whose disk is as it was at an earlier moment.
+    pub(super) put_back: Vec<ProcessId>,
+    /// Who has halted since what no record can show was done to a disk: from then on processes may decide
+    /// differently, and only that they do not do so silently is watched.
+    pub(super) apart: Option<Vec<ProcessId>>,
     /// The process that answered a client last, and the step at which it did.
     pub(super) told: Option<(ProcessId, u64)>,
     /// Whether a disk may fail to read rows.
@@ -119,6 +124,8 @@ impl World {
             rng: rng.fork(),
             step: 0,
             wiped: Vec::new(),
+            put_back: Vec::new(),
+            apart: None,
             told: None,
             failing_reads: options.profile.has_disks(),
             keys,
@@ -492,9 +499,15 @@ impl World {
             let said = match last.take() {
                 Some((before, said)) if before.as_ptr() == bytes.as_ptr() => said,
                 Some(_) | None => {
-                    let said = Said::read(bytes.clone()).map_err(|e| Failure {
+                    let unreadable = |e| Failure {
                         property: Property::NoCreation,
                         detail: format!("{p} sends a frame that cannot be read: {e}"),
+                    };
+                    let said = Said::read(bytes.clone()).map_err(unreadable)?;
+                    let mark = Opened::check(bytes.clone()).map_err(unreadable)?.stamp().mark;
+                    ensure(mark <= process.disk.commits(), Property::Exposure, || {
+                        let durable = process.disk.commits();
+                        format!("{p} shows commit mark {mark}, and {durable} commits are durable there")
                     })?;
                     self.monitors.said(p, alive.inc, &said, seen)?;
                     self.coverage.promise_chunks += u64::from(said.continues_promise());
@@ -530,64 +543,13 @@ impl World {
             self.coverage.hits += *alive.journal.hits();
         }
         let learns = |p: &ProcessId| matches!(self.role(*p), Some(Role::Learner(_)));
-        self.coverage.learners = self.members().filter(learns).count() as u64;
+        let noticed = self.put_back.iter().filter(|p| learns(p)).count() as u64;
+        let learners = self.members().filter(learns).count() as u64;
+        (self.coverage.noticed, self.coverage.learners) = (noticed, learners);
         let alive = self.processes.iter().filter_map(|p| p.alive.as_ref());
         self.coverage.reloads = alive.map(|a| a.stack.machine().reloads()).sum();
         self.coverage.decided = self.monitors.decided();
         self.coverage.leader_changes = self.monitors.ballots_led().saturating_sub(1);
-    }
-
-    /// Writes a register at a process, which must succeed.
-    pub(super) fn probe_register(&mut self, at: ProcessId) -> Verdict {
-        let glimpse = Glimpse { processes: &self.processes, now: self.step };
-        let asked = self.registers.probe(at, glimpse);
-        self.ask(asked)?;
-        Ok(())
-    }
-
-    /// Publishes at a process, which must confirm it.
-    pub(super) fn probe_topic(&mut self, at: ProcessId) -> Verdict {
-        let glimpse = Glimpse { processes: &self.processes, now: self.step };
-        let asked = self.topics.probe(at, glimpse);
-        self.ask(asked)?;
-        Ok(())
-    }
-
-    /// Proposes at a process, which must decide.
-    pub(super) fn probe_consensus(&mut self, at: ProcessId) -> Verdict {
-        let glimpse = Glimpse { processes: &self.processes, now: self.step };
-        let asked = self.ledger.probe(at, glimpse);
-        self.ask(asked)?;
-        Ok(())
-    }
-
-    /// Receives at a process, which must deliver everything.
-    pub(super) fn probe_receipts(&mut self, at: ProcessId) -> Verdict {
-        let glimpse = Glimpse { processes: &self.processes, now: self.step };
-        for asked in self.ledger.probe_receipts(at, glimpse) {
-            self.ask(asked)?;
-        }
-        Ok(())
-    }
-
-    /// From now on only frames of up to `most` bytes leave a process, where they are of the log; and a
-    /// put to it makes a larger one.
-    pub(super) fn narrow(&mut self, at: ProcessId, most: usize) -> Verdict {
-        self.befalls(at, || format!("says nothing of the log any more that is longer than {most} bytes"));
-        self.coverage.narrows += 1;
-        self.network.narrow(at, most);
-        let glimpse = Glimpse { processes: &self.processes, now: self.step };
-        let asked = self.clients.burden(at, 2 * most, glimpse);
-        self.ask(asked)?;
-        Ok(())
-    }
-
-    /// Sends a put to a process, which must answer it.
-    pub(super) fn probe(&mut self, at: ProcessId) -> Verdict {
-        let glimpse = Glimpse { processes: &self.processes, now: self.step };
-        let asked = self.clients.probe(at, glimpse);
-        self.ask(asked)?;
-        Ok(())
     }
 }
 

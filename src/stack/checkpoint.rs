@@ -13,6 +13,8 @@ pub const VAR: &str = "checkpoint";
 pub struct CheckpointMeta {
     /// The entries that it covers.
     pub applied: u64,
+    /// The hash of those entries.
+    pub hash: u64,
     /// The generation of its rows.
     pub generation: u32,
     /// Commands executed, as of `applied`.
@@ -75,8 +77,8 @@ pub struct Checkpoints {
     pub last: Option<CheckpointMeta>,
     /// Which one that is: they are counted from the boot on.
     pub number: u64,
-    /// Being written: what it covers.
-    writing: Option<(u64, Filter)>,
+    /// Being written: what it covers, by length and hash.
+    writing: Option<((u64, u64), Filter)>,
     /// Bytes of the entries applied since the last one began.
     bytes: usize,
     /// Of these, those that were applied when its last piece was written.
@@ -123,10 +125,10 @@ impl Checkpoints {
         }
     }
 
-    /// Begins one that covers `applied` entries.
-    pub fn begin<M: StateMachine>(&mut self, machine: &mut M, applied: u64, filter: &Filter) {
+    /// Begins one that covers the log prefix of this length and hash.
+    pub fn begin<M: StateMachine>(&mut self, machine: &mut M, prefix: (u64, u64), filter: &Filter) {
         machine.begin_checkpoint();
-        self.writing = Some((applied, filter.clone()));
+        self.writing = Some((prefix, filter.clone()));
         (self.bytes, self.paced) = (0, 0);
     }
 
@@ -136,7 +138,7 @@ impl Checkpoints {
     /// faster than one step a tick would leave every checkpoint, and with it the log, longer than the
     /// one before.
     pub fn step<M: StateMachine>(&mut self, machine: &mut M, now: Ticks, turn: &mut Turn) -> bool {
-        let Some((applied, filter)) = self.writing.take() else { return false };
+        let Some((prefix, filter)) = self.writing.take() else { return false };
         let bounds = &self.config.bounds;
         let pace = (2 * (self.bytes - self.paced)).min(bounds.undecided_bytes);
         self.paced = self.bytes;
@@ -144,10 +146,11 @@ impl Checkpoints {
         piece.puts.into_iter().for_each(|(key, value)| turn.put_row(key, value));
         piece.deletes.into_iter().for_each(|key| turn.delete_row(key));
         let Some(meta) = piece.finished else {
-            self.writing = Some((applied, filter));
+            self.writing = Some((prefix, filter));
             return false;
         };
-        let meta = CheckpointMeta { applied, generation: machine.generation(), filter, machine: meta };
+        let ((applied, hash), generation) = (prefix, machine.generation());
+        let meta = CheckpointMeta { applied, hash, generation, filter, machine: meta };
         turn.put_var(VAR, meta.encode());
         self.last = Some(meta);
         self.number += 1;

@@ -1,7 +1,7 @@
 //! What goes into the stack, and what comes out of it.
 
 use crate::broadcast::{GivenUp, NotTaken, TopicIndication, TopicRequest};
-use crate::consensus::Distrust;
+use crate::consensus::{Distrust, Divergence};
 use crate::kernel::{Ballot, Incarnation, Opened, ProcessId, Row, RowKey, Ticks};
 use crate::register::{Ask, Outcome};
 use bytes::Bytes;
@@ -136,6 +136,9 @@ pub enum Indication<R, V> {
     /// The state of this process is not that of a majority: no view of it counts any more, and none
     /// follows.
     Diverged,
+    /// The decided prefix differs from a peer's. The stack does nothing any more: the process must halt,
+    /// and a person must look.
+    LogsDiffer(Divergence),
 }
 
 /// Why a request got no answer.

@@ -1,5 +1,6 @@
 //! The replica: one `Stack` type, in production and in the simulator.
 
+mod hints;
 mod routes;
 
 use super::checkpoint::{CheckpointMeta, Checkpoints, ReplicaLoader};
@@ -8,7 +9,7 @@ use crate::broadcast::{
     CatchUp, CatchUpMessage, CrossCheck, Entry, Filter, Installed, Load, Reads, Source, StateMachine, Topics,
     TotalOrder, TotalOrderMessage,
 };
-use crate::consensus::{Detector, Distrust, Facts, Gate, Members, Notice, SequencePaxos};
+use crate::consensus::{Detector, Distrust, Divergence, Facts, Gate, Members, Notice, SequencePaxos};
 use crate::kernel::{
     Ballot, Bound, Config, Held, Incarnation, Logged, LoggedLog, Memory, Mutant, ProcessId, Stored, Ticks,
     Turn, Undecodable,
@@ -67,6 +68,10 @@ pub struct Stack<M: StateMachine> {
     published: Option<u64>,
     /// Whether somebody waits for leadership to be handed over.
     leaving: bool,
+    /// Why this process does nothing any more.
+    log_differs: Option<Divergence>,
+    /// Since when something is worth remembering that is not stored: see [`Stack::remember`].
+    unstored: Option<Ticks>,
     /// Sweeps that clear away rows of other generations, still to be made.
     sweeps: u32,
     now: Ticks,
@@ -129,6 +134,8 @@ impl<M: StateMachine> Stack<M> {
             applied,
             published: None,
             leaving: false,
+            log_differs: None,
+            unstored: None,
             sweeps,
             now: 0,
             config,
@@ -142,10 +149,14 @@ impl<M: StateMachine> Stack<M> {
 
     /// One turn: reacts to everything that waited, and runs to quiescence.
     pub fn upon(&mut self, events: impl IntoIterator<Item = Event>, turn: &mut Turn, up: Out<'_, M>) {
+        if self.log_differs.is_some() {
+            return;
+        }
         for event in events {
             self.handle(event, turn, up);
         }
         self.settle(turn, up);
+        self.remember(turn);
     }
 
     /// The state of the process, for people, monitors and the layer above.
@@ -266,10 +277,11 @@ impl<M: StateMachine> Stack<M> {
                 let full = entries.len() >= bounds.frame_entries;
                 turn.hit(if full { Bound::FrameEntries } else { Bound::FrameBytes });
             }
-            turn.send(
-                to,
-                &CatchUpMessage::Entries { from: asked, entries, decided, prom: self.paxos.prom() },
-            );
+            let end = decided.min(asked + entries.len() as u64);
+            if let Some(hash) = self.paxos.hash_at(end) {
+                let (prefix, prom) = ((end, hash), self.paxos.prom());
+                turn.send(to, &CatchUpMessage::Entries { from: asked, entries, decided, prefix, prom });
+            }
             return;
         }
         if self.has_diverged() {
@@ -306,10 +318,11 @@ impl<M: StateMachine> Stack<M> {
         self.filter = meta.filter.clone();
         self.cross_check.upon_installed();
         self.applied = applied;
+        let prefix = (applied, meta.hash);
         self.checkpoints.install(meta, turn);
         self.source.unpin();
         self.sweeps = self.config.bounds.sweeps;
-        self.paxos.learn_snapshot(applied, prom, turn);
+        self.paxos.learn_snapshot(prefix, prom, turn);
         self.catch_up.upon_installed(self.paxos.decided(), turn);
         let (filter, me) = (&self.filter, self.config.me);
         for request in self.total_order.take_done(|inc, seq| filter.is_done(me, inc, seq)) {
@@ -364,9 +377,11 @@ impl<M: StateMachine> Stack<M> {
             } else {
                 turn.hit(Bound::CheckpointStep);
             }
-        } else if let Some(hit) = self.checkpoints.due(self.applied, self.machine.gives_back(), self.now) {
+        } else if let Some(hit) = self.checkpoints.due(self.applied, self.machine.gives_back(), self.now)
+            && let Some(hash) = self.paxos.hash_at(self.applied)
+        {
             hit.into_iter().for_each(|hit| turn.hit(hit));
-            self.checkpoints.begin(&mut self.machine, self.applied, &self.filter);
+            self.checkpoints.begin(&mut self.machine, (self.applied, hash), &self.filter);
         } else if self.sweeps > 0 && !self.catch_up.is_staging() && !self.source.pins() {
             turn.drop_other_generations(self.machine.generation(), self.config.bounds.sweep_rows);
             self.sweeps -= 1;
@@ -434,6 +449,9 @@ impl<M: StateMachine> Stack<M> {
             let notices = self.paxos.take_notices();
             let quiet = notices.is_empty();
             notices.into_iter().for_each(|notice| self.upon_notice(notice, turn));
+            if let Some(divergence) = self.log_differs {
+                return up.expose(Indication::LogsDiffer(divergence));
+            }
             if quiet {
                 break;
             }
@@ -489,6 +507,7 @@ impl<M: StateMachine> Stack<M> {
             Notice::Behind { source } => self.catch_up.begin(source, self.paxos.decided(), turn),
             Notice::MayStand => self.paxos.stand(turn),
             Notice::Forgot => self.members.upon_forgot(turn),
+            Notice::Diverged(divergence) => self.log_differs = Some(divergence),
         }
     }
 

@@ -120,6 +120,7 @@ struct Memory(Stored);
 
 impl Disk for Memory {
     fn commit(&mut self, batch: &Batch) -> Result<(), DiskError> {
+        self.0.commits += 1;
         for store in batch.stores().iter().cloned() {
             match store {
                 Store::Put { var, value } => drop(self.0.vars.insert(var, value)),
@@ -212,8 +213,8 @@ impl World {
     fn boot(&mut self, i: usize) {
         let process = &mut self.processes[i];
         process.config.boot += 1;
-        let mut journal = Journal::new(Mutants::default());
         let (config, stored) = (process.config.clone(), process.disk.0.clone());
+        let mut journal = Journal::start(&config, stored.commits);
         let (stack, release) = journal.turn(|turn, up| Stack::start(config, stored, turn, up));
         process.stack = Some((stack.unwrap(), journal));
         self.release(i, release);
@@ -255,6 +256,7 @@ impl World {
                     events.push(Event::Rows { ticket, rows: Some(wanted.collect()) });
                 }
                 Indication::Diverged => process.view = None,
+                Indication::LogsDiffer(divergence) => panic!("{divergence}"),
                 Indication::Returned { .. } | Indication::Topics(_) | Indication::HandedOver => {}
             }
         }

@@ -169,6 +169,7 @@ impl Loading {
         if head.digest != self.digest {
             return Err(Unsound::Damaged("some of its content is lost or out of date (digest)".into()));
         }
+        self.stored.commits = head.w;
         self.writer.head = head;
         Ok((self.stored, self.writer))
     }

@@ -84,7 +84,8 @@ impl SequencePaxos {
         self.role = Role::Follower;
         let sess = self.acceptor.promise(n, turn);
         let held = self.acceptor.staged();
-        turn.send(from, &Paxos::Promise { n, sess, acc, len, decided, from: start, at, suffix, held });
+        let hash = self.acceptor.hash();
+        turn.send(from, &Paxos::Promise { n, sess, acc, len, decided, hash, from: start, at, suffix, held });
     }
 
     /// Rule 5. A chunk that does not complete the run is staged, and the next one is asked for, by the
@@ -94,16 +95,24 @@ impl SequencePaxos {
         (n, sess): (Ballot, Session),
         (from, at, end): (u64, u64, u64),
         entries: Vec<Bytes>,
-        decided: u64,
+        (decided, prefix): (u64, (u64, u64)),
         turn: &mut Turn,
     ) {
-        if from > self.acceptor.log().len() {
+        let len = self.acceptor.log().len();
+        if from > len {
             return;
         }
+        let leader = n.process;
         let is_whole = at == from && at.saturating_add(entries.len() as u64) >= end;
         if n == self.acceptor.acc() {
+            if prefix.0 <= len && self.must_halt(leader, n, (len, &[]), prefix, turn) {
+                return;
+            }
             self.acceptor.extend(at, entries, decided, turn);
         } else if is_whole {
+            if self.must_halt(leader, n, (from, &entries), prefix, turn) {
+                return;
+            }
             self.acceptor.adopt(n, from, entries, decided, turn);
         } else if self.acceptor.stage(from, at, &entries) {
             self.asked = Some(self.now);
@@ -111,7 +120,11 @@ impl SequencePaxos {
                 return self.ask_for_sync(n, sess, turn);
             }
             let Some(run) = self.acceptor.take_staged() else { return };
-            self.acceptor.adopt(n, run.from(), run.into_entries(), decided, turn);
+            let (from, entries) = (run.from(), run.into_entries());
+            if self.must_halt(leader, n, (from, &entries), prefix, turn) {
+                return;
+            }
+            self.acceptor.adopt(n, from, entries, decided, turn);
         } else {
             return;
         }
@@ -123,10 +136,10 @@ impl SequencePaxos {
     fn ask_for_sync(&self, n: Ballot, sess: Session, turn: &mut Turn) {
         let acceptor = &self.acceptor;
         let (acc, len, decided) = (acceptor.acc(), acceptor.log().len(), acceptor.decided());
-        let (suffix, held) = (Vec::new(), acceptor.staged());
+        let (hash, suffix, held) = (acceptor.hash(), Vec::new(), acceptor.staged());
         turn.send(
             n.process,
-            &Paxos::Promise { n, sess, acc, len, decided, from: len, at: len, suffix, held },
+            &Paxos::Promise { n, sess, acc, len, decided, hash, from: len, at: len, suffix, held },
         );
     }
 

@@ -112,6 +112,7 @@ fn paxos(p: &Paxos) -> (Kind, String) {
         Paxos::ReadIndex { n, round, .. } => format!("ReadIndex n {n}, round {round}"),
         Paxos::ReadAck { n, round, .. } => format!("ReadAck n {n}, round {round}"),
         Paxos::HandOver { n } => format!("HandOver n {n}"),
+        Paxos::Diverged { n, index, .. } => format!("Diverged n {n}, at {index}"),
     };
     (Kind::Protocol, text)
 }

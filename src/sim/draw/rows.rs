@@ -129,6 +129,7 @@ fn focus(property: Option<Property>) -> Focus {
             | P::OneValue
             | P::DurableMajority
             | P::PrefixAgreement
+            | P::LoudDivergence
             | P::ChosenStays
             | P::ElectedBallots
             | P::Leader

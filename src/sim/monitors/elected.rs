@@ -40,6 +40,7 @@ impl Elected {
                 | Paxos::Accepted { .. }
                 | Paxos::Nack { .. }
                 | Paxos::ReadAck { .. }
+                | Paxos::Diverged { .. }
                 | Paxos::Durable { .. },
             )
             | Said::Heartbeat(_)

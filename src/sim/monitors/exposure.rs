@@ -23,7 +23,9 @@ pub(super) fn said(p: ProcessId, inc: Incarnation, said: &Said, facts: &Facts) -
     let holds = match said {
         Said::Accept(a) => facts.acc == a.n,
         Said::Paxos(m) => match m {
-            Paxos::PrepareReq | Paxos::Behind { .. } | Paxos::HandOver { .. } => true,
+            Paxos::PrepareReq | Paxos::Behind { .. } | Paxos::HandOver { .. } | Paxos::Diverged { .. } => {
+                true
+            }
             // A `Prepare` leaves early nowhere: the candidate's promise to itself binds before others hear of it.
             Paxos::Prepare { n, acc, len, decided, .. } => {
                 facts.prom >= *n && holds_log(*acc, *len) && facts.len >= *decided
@@ -43,8 +45,8 @@ pub(super) fn said(p: ProcessId, inc: Incarnation, said: &Said, facts: &Facts) -
         Said::Heartbeat(Heartbeat::Reply { inc, ballot, prom, .. }) => {
             facts.inc == *inc && facts.prom >= *prom && facts.prom >= *ballot
         }
-        Said::Membership(Membership::Hello { inc, boot, .. }) => {
-            (facts.boot.0, facts.boot.1) == (*inc, *boot)
+        Said::Membership(Membership::Hello { inc, boot, life, .. }) => {
+            (facts.boot.0, facts.boot.1) == (*inc, *boot) && facts.inc == life.inc
         }
         Said::Membership(Membership::Amnesia { .. })
         | Said::Request(_)
@@ -83,6 +85,7 @@ pub(super) fn decided(p: ProcessId, said: &Said, chosen: u64) -> Verdict {
             | Paxos::ReadIndex { .. }
             | Paxos::ReadAck { .. }
             | Paxos::HandOver { .. }
+            | Paxos::Diverged { .. }
             | Paxos::Durable { .. },
         )
         | Said::Heartbeat(_)

@@ -45,7 +45,11 @@ impl Learners {
             Said::Broadcast(BroadcastMessage::Have { counts, .. }) => *counts,
             Said::Register(RegisterMessage::State { .. } | RegisterMessage::Imposed { .. }) => true,
             Said::Paxos(
-                Paxos::PrepareReq | Paxos::Behind { .. } | Paxos::Nack { .. } | Paxos::Durable { .. },
+                Paxos::PrepareReq
+                | Paxos::Behind { .. }
+                | Paxos::Nack { .. }
+                | Paxos::Diverged { .. }
+                | Paxos::Durable { .. },
             )
             | Said::Heartbeat(Heartbeat::Request { .. })
             | Said::Membership(_)

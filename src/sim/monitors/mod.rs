@@ -67,6 +67,8 @@ pub(super) struct Monitors {
     elected: Elected,
     incarnations: Incarnations,
     learners: Learners,
+    /// Whether they watch no more.
+    retired: bool,
 }
 
 impl Monitors {
@@ -79,11 +81,20 @@ impl Monitors {
             elected: Elected::new(processes),
             incarnations: Incarnations::new(processes),
             learners: Learners::new(processes),
+            retired: false,
         }
+    }
+
+    /// From now on processes may decide differently: see `divergence.rs`.
+    pub(super) fn retire(&mut self) {
+        self.retired = true;
     }
 
     /// A process booted.
     pub(super) fn booted(&mut self, p: ProcessId, inc: Incarnation, disk: &SimDisk) -> Verdict {
+        if self.retired {
+            return Ok(());
+        }
         self.prefix.booted(p);
         self.incarnations.booted(p, inc, disk.facts())
     }
@@ -111,6 +122,9 @@ impl Monitors {
         disk: &SimDisk,
         leads: Option<Ballot>,
     ) -> Verdict {
+        if self.retired {
+            return Ok(());
+        }
         let after = disk.facts();
         self.promises.stored(p, before, after)?;
         if after.acc != before.acc && after.acc.process == p {
@@ -130,6 +144,9 @@ impl Monitors {
 
     /// A frame leaves a process.
     pub(super) fn said(&mut self, p: ProcessId, inc: Incarnation, said: &Said, seen: Seen<'_>) -> Verdict {
+        if self.retired {
+            return Ok(());
+        }
         self.incarnations.said(p, inc)?;
         self.learners.said(p, said)?;
         self.elected.said(p, inc, said)?;
@@ -160,11 +177,17 @@ impl Monitors {
 
     /// A process reacted: it says that so much of its log is decided.
     pub(super) fn reacted(&mut self, p: ProcessId, decided: u64, log: &LoggedLog) -> Verdict {
+        if self.retired {
+            return Ok(());
+        }
         self.prefix.reacted(p, decided, log, &self.chosen)
     }
 
     /// Something that states the first `applied` entries leaves a process.
     pub(super) fn stated(&self, p: ProcessId, applied: u64, facts: &Facts) -> Verdict {
+        if self.retired {
+            return Ok(());
+        }
         exposure::stated(p, applied, facts, self.chosen.len())
     }
 

@@ -158,6 +158,8 @@ impl Elector {
         for notice in self.paxos.take_notices() {
             match notice {
                 Notice::MayStand => self.paxos.stand(turn),
+                // That it differs the monitor sees, too.
+                Notice::Diverged(_) => {}
                 // Logs are short here, nobody forgets, and nobody reads.
                 Notice::Behind { .. } | Notice::Forgot | Notice::ReadAt { .. } => {
                     unreachable!("{notice:?} in a world of few entries")

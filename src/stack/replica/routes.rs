@@ -95,6 +95,7 @@ impl<M: StateMachine> Stack<M> {
     }
 
     fn upon_frame(&mut self, from: ProcessId, frame: &Opened, turn: &mut Turn, up: Out<'_, M>) {
+        self.members.upon_stamp(from, frame.stamp());
         // A body that does not decode after its checksum was right comes from another build: it is
         // as good as lost.
         match frame.component() {
@@ -170,8 +171,8 @@ impl<M: StateMachine> Stack<M> {
     fn upon_catch_up(&mut self, from: ProcessId, message: CatchUpMessage, turn: &mut Turn, up: Out<'_, M>) {
         match message {
             CatchUpMessage::Ask { from: asked, snapshot } => self.give(from, asked, snapshot, turn, up),
-            CatchUpMessage::Entries { from: first, entries, decided, prom } => {
-                self.paxos.learn(first, entries, prom, turn);
+            CatchUpMessage::Entries { from: first, entries, decided, prefix, prom } => {
+                self.paxos.learn(from, (first, entries), prefix, prom, turn);
                 self.learner_gate(decided);
                 self.catch_up.upon_entries(from, self.paxos.decided(), decided, turn);
             }

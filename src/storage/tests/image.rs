@@ -62,8 +62,9 @@ impl Image {
     }
 }
 
-/// A log without entries that starts at 0 is as good as none.
+/// A log without entries that starts at 0 is as good as none; commits the disk counts by itself.
 pub fn normal(mut stored: Stored) -> Stored {
+    stored.commits = 0;
     stored.logs.retain(|_, log| log.first > 0 || !log.entries.is_empty());
     stored
 }

@@ -1,0 +1,31 @@
+//! How far the search goes, and what is left out of the protocol.
+
+/// Bounds of a search.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// Ballots, from 1 on; process 0 owns the odd ones, process 1 the even ones.
+    pub ballots: u8,
+    /// Entries of a log.
+    pub entries: u8,
+    /// Crashes, beside the one after which the disk is put back.
+    pub crashes: u8,
+    /// States after which the search gives up.
+    pub states: usize,
+    /// Whether commit marks are kept and compared.
+    pub marks: bool,
+    /// Whether decided prefixes are compared.
+    pub hash: bool,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { ballots: 2, entries: 1, crashes: 0, states: 60_000_000, marks: true, hash: true }
+    }
+}
+
+impl Bounds {
+    /// Who stands in a ballot.
+    pub fn owner(&self, ballot: u8) -> usize {
+        usize::from(ballot - 1) % 2
+    }
+}

@@ -1,0 +1,26 @@
+//! Rule 13 of ARCHITECTURE.md, every execution within bounds: see README.md.
+
+mod bounds;
+mod search;
+mod state;
+mod steps;
+
+use bounds::Bounds;
+
+fn main() {
+    let mut bounds = Bounds::default();
+    for argument in std::env::args().skip(1) {
+        let (name, value) = argument.split_once('=').unwrap_or((&argument, "1"));
+        let number = || value.parse().unwrap_or_else(|e| panic!("{argument}: {e}"));
+        match name {
+            "ballots" => bounds.ballots = number(),
+            "entries" => bounds.entries = number(),
+            "crashes" => bounds.crashes = number(),
+            "states" => bounds.states = number() as usize * 1_000_000,
+            "nomarks" => bounds.marks = false,
+            "nohash" => bounds.hash = false,
+            _ => panic!("what is {argument}? ballots, entries, crashes, states (millions), nomarks, nohash"),
+        }
+    }
+    println!("{}", search::search(&bounds));
+}
