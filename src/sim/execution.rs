@@ -279,7 +279,7 @@ mod tests {
 
         #[test]
         fn what_is_left_is_smaller_and_violates_the_same_property() {
-            let found = record(Mutant::LeaderCountsEarly, 0);
+            let found = record(Mutant::LeaderCountsEarly, 3);
             let before = found.size();
             let shrunk = found.clone().shrink(&mut |_| {});
             assert_eq!(shrunk.property(), Some(Property::DurableMajority));
