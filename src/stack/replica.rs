@@ -7,9 +7,9 @@ use super::checkpoint::{CheckpointMeta, Checkpoints, ReplicaLoader};
 use super::event::{Event, Indication, Refusal, RequestId, Role, Status};
 use crate::broadcast::{
     CatchUp, CatchUpMessage, CrossCheck, Entry, Filter, Installed, Load, Reads, Source, StateMachine, Topics,
-    TotalOrder, TotalOrderMessage,
+    TotalOrder,
 };
-use crate::consensus::{Detector, Distrust, Divergence, Facts, Gate, Members, Notice, SequencePaxos};
+use crate::consensus::{Detector, Distrust, Divergence, Facts, Gate, Members, SequencePaxos};
 use crate::kernel::{
     Ballot, Bound, Config, Held, Incarnation, Logged, LoggedLog, Memory, Mutant, ProcessId, Stored, Ticks,
     Turn, Undecodable,
@@ -493,22 +493,6 @@ impl<M: StateMachine> Stack<M> {
         }
         returned(self.registers.give_up(), up);
         self.topics.give_up();
-    }
-
-    fn upon_notice(&mut self, notice: Notice, turn: &mut Turn) {
-        match notice {
-            Notice::ReadAt { asked: (process, inc, number), index } => {
-                if process == self.config.me {
-                    self.reads.upon_read_at(inc, number, index);
-                } else {
-                    turn.send(process, &TotalOrderMessage::ReadAt { inc, number, index });
-                }
-            }
-            Notice::Behind { source } => self.catch_up.begin(source, self.paxos.decided(), turn),
-            Notice::MayStand => self.paxos.stand(turn),
-            Notice::Forgot => self.members.upon_forgot(turn),
-            Notice::Diverged(divergence) => self.log_differs = Some(divergence),
-        }
     }
 
     /// Executes what is decided. Returns the replies to requests of this process.

@@ -5,7 +5,7 @@ use crate::broadcast::{
     CatchUpMessage, CrossCheckMessage, PublishError, StateMachine, TopicIndication, TopicRequest,
     TotalOrderMessage,
 };
-use crate::consensus::{Accept, Heartbeat, Membership, Paxos};
+use crate::consensus::{Accept, Heartbeat, Membership, Notice, Paxos};
 use crate::kernel::{Bound, Component, Mutant, Opened, ProcessId, Turn};
 use crate::register::{Failed, RegisterMessage};
 use crate::stack::{Event, Indication, Refusal};
@@ -153,6 +153,23 @@ impl<M: StateMachine> Stack<M> {
                 self.topics.set_voters(self.members.voters());
                 self.topics.upon_frame(from, frame, turn);
             }
+        }
+    }
+
+    /// What the log tells.
+    pub(super) fn upon_notice(&mut self, notice: Notice, turn: &mut Turn) {
+        match notice {
+            Notice::ReadAt { asked: (process, inc, number), index } => {
+                if process == self.config.me {
+                    self.reads.upon_read_at(inc, number, index);
+                } else {
+                    turn.send(process, &TotalOrderMessage::ReadAt { inc, number, index });
+                }
+            }
+            Notice::Behind { source } => self.catch_up.begin(source, self.paxos.decided(), turn),
+            Notice::MayStand => self.paxos.stand(turn),
+            Notice::Forgot => self.members.upon_forgot(turn),
+            Notice::Diverged(divergence) => self.log_differs = Some(divergence),
         }
     }
 
