@@ -200,12 +200,14 @@ impl Leader {
             true => usize::MAX,
             false => bounds.window_bytes,
         };
-        // Both count what is under way: a frame begins below them, and one entry always passes.
+        // Both count what is under way: a frame begins below them, and one entry always passes. What was
+        // trimmed has no size any more; then the acknowledgement is waited for.
         let open = |f: &Follower| {
             f.synced
                 && f.next < log.len()
                 && f.next < f.matched + bounds.window
-                && (f.next == f.matched || log.bytes_between(f.matched, f.next) < bytes)
+                && (f.next == f.matched
+                    || f.matched >= log.first() && log.bytes_between(f.matched, f.next) < bytes)
         };
         while let Some(from) = self.followers.values().filter(|f| open(f)).map(|f| f.next).min() {
             if from < log.first() {

@@ -210,10 +210,6 @@ coverage! {
         snapshots: "snapshots installed",
         /// Commands that were refused since space was short.
         refused_growth: "refusals of growth while space is short",
-        /// Turns after which the bound in bytes keeps the log's tail short.
-        short_tails: "turns with a shorter tail than entries allow",
-        /// Frames that fill a follower's window by their bytes.
-        full_windows: "windows full of bytes",
         /// Chunks of a promise's suffix, after the first.
         promise_chunks: "promises in chunks",
         /// Chunks of an `AcceptSync`, after the first.

@@ -483,7 +483,7 @@ impl World {
         }
         self.states.reacted(p, &alive.stack)?;
         self.monitors.reacted(p, decided, alive.stack.log())?;
-        self.space.reacted(p, &alive.stack, &mut self.coverage)
+        self.space.reacted(p, &alive.stack)
     }
 
     /// What has become ready to leave.
@@ -516,7 +516,7 @@ impl World {
                 }
             };
             if let Said::Accept(accept) = &said {
-                self.space.sent(p, frame.get().to, accept, &mut self.coverage)?;
+                self.space.sent(p, frame.get().to, accept)?;
             }
             last = Some((bytes.clone(), said));
         }

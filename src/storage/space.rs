@@ -98,7 +98,7 @@ impl Gauge {
         let file = File::options().create(true).truncate(false).write(true).open(self.ballast())?;
         let taken = match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, self.size) {
             Ok(()) => Ok(()),
-            // A file system without fallocate: zeros take space as well.
+            // A file system without fallocate: what is written takes space as well.
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.fill(&file),
             Err(e) => Err(e.into()),
         };
@@ -110,12 +110,15 @@ impl Gauge {
         Ok(true)
     }
 
+    /// Fills it with what no file system can make smaller.
     fn fill(&self, mut file: &File) -> io::Result<()> {
-        let zeros = vec![0; 1 << 20];
+        let mut noise = vec![0; 1 << 20];
+        let mut rng = fastrand::Rng::new();
         let mut left = self.size;
         while left > 0 {
-            let piece = left.min(zeros.len() as u64);
-            file.write_all(&zeros[..piece as usize])?;
+            rng.fill(&mut noise);
+            let piece = left.min(noise.len() as u64);
+            file.write_all(&noise[..piece as usize])?;
             left -= piece;
         }
         Ok(())

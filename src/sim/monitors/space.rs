@@ -11,7 +11,6 @@ use super::{Property, Verdict, ensure};
 use crate::broadcast::{Entry, StateMachine};
 use crate::consensus::Accept;
 use crate::kernel::{Ballot, Bounds, ProcessId};
-use crate::sim::coverage::Coverage;
 use crate::sim::service::Machine;
 use crate::stack::{Role, Stack};
 use std::collections::BTreeMap;
@@ -56,17 +55,10 @@ impl Space {
     }
 
     /// A process has had a turn.
-    pub(in crate::sim) fn reacted(
-        &mut self,
-        p: ProcessId,
-        stack: &Stack<Machine>,
-        coverage: &mut Coverage,
-    ) -> Verdict {
+    pub(in crate::sim) fn reacted(&mut self, p: ProcessId, stack: &Stack<Machine>) -> Verdict {
         let (status, log) = (stack.status(), stack.log());
         let most = self.bounds.tail_bytes.max(self.bounds.pinned_bytes);
         let below = log.bytes_between(log.first(), status.checkpoint);
-        let kept = status.checkpoint.saturating_sub(log.first());
-        coverage.short_tails += u64::from(0 < kept && kept < self.bounds.tail_entries.min(status.checkpoint));
         ensure(below <= most, Property::BoundedLog, || {
             format!(
                 "{p} keeps {below} bytes of log below its checkpoint, {}, and {most} are allowed",
@@ -89,21 +81,13 @@ impl Space {
     }
 
     /// A leader sends entries.
-    pub(in crate::sim) fn sent(
-        &mut self,
-        p: ProcessId,
-        to: ProcessId,
-        accept: &Accept,
-        coverage: &mut Coverage,
-    ) -> Verdict {
+    pub(in crate::sim) fn sent(&mut self, p: ProcessId, to: ProcessId, accept: &Accept) -> Verdict {
         let window = self.bounds.window_bytes;
         let flight = &mut self.led(p, accept.n).to[to.index()];
         let acknowledged = flight.acknowledged.min(accept.from);
         let before: usize = flight.sent.range(acknowledged..accept.from).map(|(_, size)| *size).sum();
         let sizes = (accept.from..).zip(&accept.entries).map(|(index, entry)| (index, entry.len()));
         flight.sent.extend(sizes);
-        let after: usize = flight.sent.range(acknowledged..).map(|(_, size)| *size).sum();
-        coverage.full_windows += u64::from(after >= window);
         ensure(before == 0 || before < window, Property::BoundedWindow, || {
             format!("{p} sends {to} more, with {before} bytes under way, and {window} are allowed")
         })
