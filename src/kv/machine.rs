@@ -106,7 +106,9 @@ impl Machine {
             Admission::Execute => {
                 let mut meter = Meter::making(budget, wanted.max(self.bounds.shared.longest_reply() as u64));
                 let reply = self.execute(&command.op, &mut meter);
-                self.sessions.remember(call, &command.op, meter.is_whole().then_some(&reply));
+                // A refusal is whole, wherever it came to that: also where less of the reply was made.
+                let whole = reply.is_err() || meter.is_whole();
+                self.sessions.remember(call, &command.op, whole.then_some(&reply));
                 reply
             }
             Admission::Answer(reply) => reply,

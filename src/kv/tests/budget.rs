@@ -2,6 +2,7 @@
 //! replica.
 
 use super::*;
+use crate::broadcast::StateMachine;
 use crate::kernel::SharedBounds;
 use crate::kv::session::Session;
 use CompareResult::{Greater, Less};
@@ -207,7 +208,6 @@ fn what_is_not_cleaned_up_yet_costs_nothing() {
 #[cfg(feature = "mutants")]
 #[test]
 fn the_mutants_are_seen() {
-    use crate::broadcast::StateMachine;
     use crate::kernel::{Mutant, Mutants};
     let mut stores = replicas();
     for store in &mut stores {
@@ -279,6 +279,25 @@ fn a_follower_remembers_what_the_origin_does_and_makes_no_more_of_it() {
         lengths[0] > 0 && lengths[0] <= SharedBounds::DEFAULT.longest_reply() && lengths[3..] == [0; 4],
         "{lengths:?}"
     );
+}
+
+/// The origin has made all of the reply when it comes to the bound, and a follower had stopped before.
+#[test]
+fn a_refusal_is_remembered_by_who_made_less_of_the_reply() {
+    let shared = SharedBounds { reply_bytes: 64 * 40, txn_bytes: 1000, ..SharedBounds::DEFAULT };
+    let [mut origin, mut follower] = [0, 1].map(|_| filled(u64::MAX, u64::MAX, 20));
+    for store in [&mut origin, &mut follower] {
+        store.machine.configure(&config(shared, Mutants::default()));
+    }
+    let Ok(Response::SessionOpened(id)) = origin.try_do(Op::OpenSession) else { panic!("no session") };
+    assert_eq!(follower.try_do(Op::OpenSession), Ok(Response::SessionOpened(id)));
+    let session = Some(SessionCall { id, seq: 1, low: 1 });
+    let command = Command { session, op: run(vec![range_op("k", "l")]) };
+    let refused = Err(Error::ReplyTooLong { limit: 1000 });
+    assert_eq!(origin.machine.apply(origin.log, &command), refused);
+    follower.machine.follow(follower.log, &command);
+    assert_eq!(origin.machine.differs(&follower.machine), None);
+    assert_eq!(follower.machine.apply(follower.log + 1, &command), refused, "it is remembered");
 }
 
 #[test]
