@@ -294,8 +294,12 @@ impl Topics {
 
     fn upon_delivered(&mut self, record: &Record) {
         let Record::Delivery(Delivery { topic, id, context, .. }) = record else { return };
-        if topic.guarantee == Guarantee::Causal {
-            self.causal.upon(*id);
+        match topic.guarantee {
+            Guarantee::Causal => self.causal.upon(*id),
+            // Of a life that was lost with its disk, too: the next message comes after it, as a recovery
+            // finds.
+            Guarantee::Fifo if id.origin == self.config.me => self.fifo.upon_own(*id),
+            Guarantee::BestEffort | Guarantee::Reliable | Guarantee::Fifo => {}
         }
         let is_own = id.origin == self.config.me && topic.guarantee != Guarantee::BestEffort;
         if let Some((request, _)) = is_own.then(|| self.waiting.remove(&id.seq)).flatten() {
