@@ -97,6 +97,7 @@ impl World {
     fn come_apart(&mut self) {
         self.say(|| "a disk was put back where no record can show it".into());
         self.monitors.retire();
+        self.states.retire();
         self.apart = Some(Vec::new());
     }
 

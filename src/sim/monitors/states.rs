@@ -51,6 +51,11 @@ impl States {
         self.judges == Judges::Everything
     }
 
+    /// From now on processes may decide differently: equal lengths are no equal prefixes any more.
+    pub(in crate::sim) fn retire(&mut self) {
+        self.judges = Judges::Nothing;
+    }
+
     /// A process booted.
     pub(in crate::sim) fn booted(&mut self, p: ProcessId) {
         self.looked[p.index()] = (0, 0);
