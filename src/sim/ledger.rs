@@ -166,6 +166,9 @@ impl LedgerClients {
         coverage: &mut Coverage,
     ) -> Result<Asked, Failure> {
         let at = ProcessId(self.rng.u8(..world.processes.len() as u8));
+        if let Some((at, job)) = self.clients.get_mut(number).and_then(|c| c.again.take()) {
+            return Ok(self.do_again(number, at, job, world));
+        }
         // Once nothing begins any more, programs help to say whose time ran out.
         let helps = self.stopped && number < self.programs() && self.clients[number].waiting.is_none();
         let upkeep = number == self.programs() || helps;
@@ -175,9 +178,6 @@ impl LedgerClients {
                 self.clients[number].waiting = None;
             }
             return Ok(None);
-        }
-        if let Some((at, job)) = self.clients[number].again.take() {
-            return Ok(self.do_again(number, at, job, world));
         }
         if upkeep && self.stopped && !self.bounded {
             return Ok(self.ask(number, at, Command::SetBounds(self.bounds.into()), world));
