@@ -460,7 +460,7 @@ impl LedgerClients {
                 Ok(())
             }
             (Command::Propose { instance, value }, Err(error)) => {
-                let room = shows.is_none_or(|view| has_room(&self.before, view, &value));
+                let room = shows.is_some_and(|view| has_room(&self.before, view, &value));
                 ensure(!room, Property::ConsensusTermination, || {
                     format!("{at} refuses a proposal to {instance}, for which there is room: {error}")
                 })

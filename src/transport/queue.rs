@@ -138,7 +138,7 @@ mod tests {
     use serde::{Deserialize, Serialize};
     use tokio_stream::StreamExt;
 
-    const BOUNDS: Bounds = Bounds { peer_frames: 5, peer_bytes: 100, ..Bounds::DEFAULT };
+    const BOUNDS: Bounds = Bounds { peer_frames: 5, peer_bytes: 1000, ..Bounds::DEFAULT };
 
     #[derive(Serialize, Deserialize)]
     struct Note {
