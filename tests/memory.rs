@@ -75,7 +75,8 @@ async fn fill(cluster: &Cluster) {
     let mut kv = connect(cluster, leader).await;
     for keys in (0..KEYS).collect::<Vec<_>>().chunks(128) {
         let success = keys.iter().map(|i| put(format!("key/{i:08}"))).collect();
-        kv.txn(TxnRequest { success, ..Default::default() }).await.unwrap();
+        let done = kv.txn(TxnRequest { success, ..Default::default() }).await;
+        done.unwrap_or_else(|why| panic!("{why}, with {keys:?}; {}", cluster.logs()));
     }
 }
 
