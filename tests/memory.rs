@@ -48,10 +48,12 @@ async fn small() -> Cluster {
     cluster
 }
 
+/// What is bounded is memory that may be written. The address space says nothing: an idle replica has
+/// reserved a gigabyte of it, for the arenas of its threads, and uses 20 MB.
 fn start(cluster: &mut Cluster, n: usize) {
     cluster.start(n);
     let limit = Rlimit { current: Some(MEMORY), maximum: Some(MEMORY) };
-    prlimit(Some(pid(cluster, n)), Resource::As, limit).unwrap();
+    prlimit(Some(pid(cluster, n)), Resource::Data, limit).unwrap();
 }
 
 fn pid(cluster: &Cluster, n: usize) -> Pid {
