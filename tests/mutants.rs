@@ -49,6 +49,7 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         Mutant::DecideUnsaid => (P::Progress, All, FEW, 20),
         Mutant::ReadAtOnce => (P::ClientHistory, All, STEPS, 100),
         Mutant::ServeAtOnce => (P::ClientHistory, All, STEPS, 20),
+        Mutant::GateAtAdoption => (P::ClientHistory, All, STEPS, 300),
         Mutant::ForwardUnfiltered => (P::AtMostOnce, All, STEPS, 40),
         Mutant::UnwantedSkipped => (P::StateAgreement, All, STEPS, 40),
         Mutant::FilterForgotten => (P::AtMostOnce, All, STEPS, 200),

@@ -89,30 +89,19 @@ impl Context {
 #[error("kvorum: the context is none that a delivery or a publication came with; pass it on unchanged")]
 pub struct NotAToken;
 
-/// The sender's side.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Causal {
-    /// What this process has delivered or published in this order.
-    past: Context,
-}
-
-impl Causal {
-    /// Goes on with what was delivered.
-    pub fn start(past: Context) -> Self {
-        Self { past }
+/// The header of the next message of a process, which has delivered a context, whose own messages wait
+/// to be delivered, the latest first, and which knows of another context besides.
+pub fn header<'a>(
+    delivered: &Context,
+    mut waiting: impl Iterator<Item = (MessageId, &'a Order)>,
+    known: &Context,
+) -> Order {
+    let mut past = delivered.clone();
+    if let Some((last, _)) = waiting.find(|(_, order)| matches!(order, Order::Causal(_))) {
+        past.add(last);
     }
-
-    /// A message was delivered, or is one of this process: new, or found at recovery.
-    pub fn upon(&mut self, id: MessageId) {
-        self.past.add(id);
-    }
-
-    /// The header of the next message, whose publisher knows of a context besides.
-    pub fn header(&self, context: &Context) -> Order {
-        let mut past = self.past.clone();
-        past.merge(context);
-        Order::Causal(past)
-    }
+    past.merge(known);
+    Order::Causal(past)
 }
 
 /// Whether everything that a context knows of is delivered.

@@ -17,7 +17,7 @@
 //! everything delivered are stored with the trim: a watermark and a window for each origin.
 
 use super::causal::Context;
-use super::message::{Delivery, Guarantee, MessageId, Topic};
+use super::message::{Delivery, Guarantee, Topic};
 use super::seen::Seen;
 use crate::kernel::{
     Account, Bound, Bounds, Config, LogId, Logged, LoggedLog, Memory, Mutant, ProcessId, SLOT, Stored, Turn,
@@ -85,7 +85,7 @@ impl Sum {
                 match topic.guarantee {
                     Guarantee::BestEffort => return,
                     Guarantee::Reliable => {}
-                    Guarantee::Fifo if id.origin == me => self.fifo = id.seq + 1,
+                    Guarantee::Fifo if id.origin == me => self.fifo = self.fifo.max(id.seq + 1),
                     Guarantee::Fifo => {}
                     Guarantee::Causal => self.causal.add(*id),
                 }
@@ -203,9 +203,9 @@ impl Deliveries {
         &self.sum.causal
     }
 
-    /// This process' own last message in FIFO order, as far as it is delivered.
-    pub fn last_fifo(&self) -> Option<MessageId> {
-        self.sum.fifo.checked_sub(1).map(|seq| MessageId { origin: self.config.me, seq })
+    /// One past the number of this process' own last message in FIFO order that is delivered, or 0.
+    pub fn end_of_fifo(&self) -> u64 {
+        self.sum.fifo
     }
 
     /// Whether a topic would be one too many.

@@ -21,23 +21,11 @@
 use super::message::{MessageId, Order};
 use super::seen::Seen;
 
-/// The sender's side.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Fifo {
-    /// One past the number of the last message of this process in this order, or 0.
-    last: u64,
-}
-
-impl Fifo {
-    /// A message of this process: new, or found at recovery.
-    pub fn upon_own(&mut self, id: MessageId) {
-        self.last = self.last.max(id.seq + 1);
-    }
-
-    /// The header of the next message.
-    pub fn header(&self) -> Order {
-        Order::Fifo(self.last)
-    }
+/// The header of the next message of a process. Of its messages in this order those below `delivered`
+/// are delivered; the others are among those that wait, the latest first.
+pub fn header<'a>(delivered: u64, mut waiting: impl Iterator<Item = (MessageId, &'a Order)>) -> Order {
+    let last = waiting.find(|(_, order)| matches!(order, Order::Fifo(_)));
+    Order::Fifo(last.map_or(0, |(id, _)| id.seq + 1).max(delivered))
 }
 
 /// Whether a message may be delivered, such that the one before it is. `previous` is one past the
@@ -54,13 +42,12 @@ mod tests {
     #[test]
     fn a_message_waits_for_the_one_before_it_and_for_no_other() {
         let id = |seq| MessageId { origin: ProcessId(0), seq };
-        let mut fifo = Fifo::default();
-        assert_eq!(fifo.header(), Order::Fifo(0));
-        fifo.upon_own(id(0));
+        let waiting = [(id(2), &Order::Fifo(1)), (id(1), &Order::None), (id(0), &Order::Fifo(0))];
+        assert_eq!(header(0, [].into_iter()), Order::Fifo(0));
         // Number 1 has another order.
-        assert_eq!(fifo.header(), Order::Fifo(1));
-        fifo.upon_own(id(2));
-        assert_eq!(fifo.header(), Order::Fifo(3));
+        assert_eq!(header(0, waiting[1..].iter().copied()), Order::Fifo(1));
+        assert_eq!(header(0, waiting.into_iter()), Order::Fifo(3));
+        assert_eq!(header(3, [].into_iter()), Order::Fifo(3), "all are delivered");
         let mut delivered = vec![Seen::default()];
         assert!(admits(id(0), 0, &delivered) && !admits(id(2), 1, &delivered));
         delivered[0].insert(0);

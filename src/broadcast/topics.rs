@@ -15,9 +15,9 @@
 //! who published it finds it in the delivery log. The first indication repeats all that the log keeps.
 
 use super::best_effort::LoggedBestEffort;
-use super::causal::{self, Causal, Context};
+use super::causal::{self, Context};
 use super::deliveries::{Deliveries, Record};
-use super::fifo::Fifo;
+use super::fifo;
 use super::message::{BroadcastMessage, Delivery, Guarantee, MAX_NAME, MessageId, Order, Topic};
 use super::redelivery::Redelivery;
 use super::topic::{PublishError, Published, TopicIndication, TopicRequest};
@@ -47,8 +47,6 @@ pub struct Topics {
     config: Config,
     best_effort: LoggedBestEffort,
     broadcast: UniformReliable,
-    fifo: Fifo,
-    causal: Causal,
     deliveries: Deliveries,
     redelivery: Redelivery,
     /// Such that their context is delivered.
@@ -66,10 +64,8 @@ impl Topics {
     pub fn start(config: Config, inc: Incarnation, stored: &Stored) -> Result<Self, Undecodable> {
         let deliveries = Deliveries::start(config.clone(), stored)?;
         let broadcast = UniformReliable::start(config.clone(), stored, &deliveries)?;
-        let mut topics = Self {
+        Ok(Self {
             best_effort: LoggedBestEffort::start(config.clone(), inc, stored)?,
-            fifo: Fifo::default(),
-            causal: Causal::start(deliveries.causal().clone()),
             redelivery: Redelivery::start(config.clone(), stored)?,
             parked: Parked::new(config.bounds.requests),
             waiting: BTreeMap::new(),
@@ -77,18 +73,7 @@ impl Topics {
             broadcast,
             deliveries,
             config,
-        };
-        if let Some(id) = topics.deliveries.last_fifo() {
-            topics.fifo.upon_own(id);
-        }
-        for (id, order) in topics.broadcast.own_waiting() {
-            match order {
-                Order::None => {}
-                Order::Fifo(_) => topics.fifo.upon_own(id),
-                Order::Causal(_) => topics.causal.upon(id),
-            }
-        }
-        Ok(topics)
+        })
     }
 
     /// With whom facts are exchanged: see [`UniformReliable::set_voters`].
@@ -123,9 +108,6 @@ impl Topics {
         }
         if self.broadcast.differs(&other.broadcast) {
             return Some("relayed messages");
-        }
-        if (&self.fifo, &self.causal) != (&other.fifo, &other.causal) {
-            return Some("headers");
         }
         self.redelivery.differs(&other.redelivery).then_some("subscribers")
     }
@@ -275,32 +257,24 @@ impl Topics {
             }
             return self.refuse(request, PublishError::TooMany);
         };
-        let order = match topic.guarantee {
-            Guarantee::BestEffort | Guarantee::Reliable => Order::None,
-            Guarantee::Fifo => {
-                let header = self.fifo.header();
-                self.fifo.upon_own(id);
-                header
-            }
-            Guarantee::Causal => {
-                let header = self.causal.header(&context);
-                self.causal.upon(id);
-                header
-            }
-        };
+        let order = self.order(topic.guarantee, &context);
         self.broadcast.broadcast(id, topic.name, order, payload, turn);
         self.waiting.insert(id.seq, (request, patience));
     }
 
+    /// The header of the next message: it comes after what this process has delivered, and after its own
+    /// messages that wait to be delivered.
+    fn order(&self, guarantee: Guarantee, context: &Context) -> Order {
+        let waiting = self.broadcast.own_waiting().rev();
+        match guarantee {
+            Guarantee::BestEffort | Guarantee::Reliable => Order::None,
+            Guarantee::Fifo => fifo::header(self.deliveries.end_of_fifo(), waiting),
+            Guarantee::Causal => causal::header(self.deliveries.causal(), waiting, context),
+        }
+    }
+
     fn upon_delivered(&mut self, record: &Record) {
         let Record::Delivery(Delivery { topic, id, context, .. }) = record else { return };
-        match topic.guarantee {
-            Guarantee::Causal => self.causal.upon(*id),
-            // Of a life that was lost with its disk, too: the next message comes after it, as a recovery
-            // finds.
-            Guarantee::Fifo if id.origin == self.config.me => self.fifo.upon_own(*id),
-            Guarantee::BestEffort | Guarantee::Reliable | Guarantee::Fifo => {}
-        }
         let is_own = id.origin == self.config.me && topic.guarantee != Guarantee::BestEffort;
         if let Some((request, _)) = is_own.then(|| self.waiting.remove(&id.seq)).flatten() {
             let outcome = Ok(Published { id: *id, context: context.clone() });

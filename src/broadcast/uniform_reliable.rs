@@ -152,7 +152,7 @@ impl UniformReliable {
     }
 
     /// The own messages that wait to be delivered, in order.
-    pub fn own_waiting(&self) -> impl Iterator<Item = (MessageId, &Order)> {
+    pub fn own_waiting(&self) -> impl DoubleEndedIterator<Item = (MessageId, &Order)> {
         let of = |seq| MessageId { origin: self.config.me, seq };
         self.relayed.waiting().range(of(0)..=of(u64::MAX)).map(|(id, order)| (*id, order))
     }

@@ -128,7 +128,9 @@ impl SequencePaxos {
         } else {
             return;
         }
-        self.acceptor.learn_gate(end);
+        // The end is that of the log that was adopted, and this process may have shown more of this ballot.
+        let shown = if self.config.mutants.on(Mutant::GateAtAdoption) { end } else { end.max(decided) };
+        self.acceptor.learn_gate(shown);
         turn.send(n.process, &Paxos::Accepted { n, len: self.acceptor.log().len(), gap: false });
     }
 
