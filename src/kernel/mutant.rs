@@ -43,7 +43,6 @@ mutants! {
     DecideUnsaid: "what is decided is told with the next proposal only",
     ReadAtOnce: "a leader answers reads without confirming that it leads",
     ServeAtOnce: "a recovered process serves at once",
-    GateAtAdoption: "a recovered process serves from the end of the adopted log on, though more was decided since",
     ForwardUnfiltered: "forwarded commands are executed without the filter",
     UnwantedSkipped: "a process does not execute a command of its own that nobody waits for any more",
     FilterForgotten: "a recovered process does not know which commands were executed",

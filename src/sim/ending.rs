@@ -49,6 +49,12 @@ pub(super) fn play(world: &mut World, adversary: &mut Adversary, ending: Ending)
     let Some(old) = leader(world, None) else { return Ok(Shape::Whole) };
     if ending == Ending::Narrow {
         world.narrow(old, SMALL)?;
+        pass(world, adversary, ELECT)?;
+        // What it was asked for may have been refused: nothing large keeps it from going on, and would
+        // only later, when a leader must stay.
+        if world.is_done(old) {
+            world.widen();
+        }
         return Ok(Shape::Whole);
     }
     world.reshape(Shape::Halves(1 << old.0), true);

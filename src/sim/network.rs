@@ -111,6 +111,11 @@ impl Network {
         self.narrow = Some((from, most));
     }
 
+    /// Nothing is lost any more for its size.
+    pub(super) fn widen(&mut self) {
+        self.narrow = None;
+    }
+
     /// The number of the last sending.
     pub(super) fn sent(&self) -> u64 {
         self.sent

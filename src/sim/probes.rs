@@ -51,6 +51,17 @@ impl World {
         Ok(())
     }
 
+    /// Whether a process leads, and has decided all of its log: it has nothing to get on with.
+    pub(super) fn is_done(&self, p: ProcessId) -> bool {
+        let status = self.alive(p).map(|alive| alive.stack.status());
+        status.is_some_and(|s| s.role == Role::Leader && s.decided == s.log_len)
+    }
+
+    /// Nothing is lost any more for its size.
+    pub(super) fn widen(&mut self) {
+        self.network.widen();
+    }
+
     /// Sends a put to a process, which must answer it.
     pub(super) fn probe(&mut self, at: ProcessId) -> Verdict {
         let glimpse = Glimpse { processes: &self.processes, now: self.step };

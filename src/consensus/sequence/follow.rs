@@ -128,9 +128,10 @@ impl SequencePaxos {
         } else {
             return;
         }
-        // The end is that of the log that was adopted, and this process may have shown more of this ballot.
-        let shown = if self.config.mutants.on(Mutant::GateAtAdoption) { end } else { end.max(decided) };
-        self.acceptor.learn_gate(shown);
+        // The end is that of the log that was adopted, or this process' own: whatever this process had shown
+        // lies below. What was decided since is awaited too, so that nobody finds a replica that comes back
+        // as far behind as it went.
+        self.acceptor.learn_gate(end.max(decided));
         turn.send(n.process, &Paxos::Accepted { n, len: self.acceptor.log().len(), gap: false });
     }
 

@@ -30,12 +30,6 @@ impl Scenario for Consensus {
         Trial { mutant: Mutant::GapFilled, by: Property::ConsensusValidity, seeds: 100, within: None },
         Trial {
             mutant: Mutant::QuorumOfMessages,
-            by: Property::ConsensusIntegrity,
-            seeds: 400,
-            within: None,
-        },
-        Trial {
-            mutant: Mutant::QuorumOfMessages,
             by: Property::ConsensusAgreement,
             seeds: 100,
             within: Some(Size { requests: 4, ticks: 0, ..Size::THREE }),

@@ -17,12 +17,6 @@ impl Scenario for LeaderDetector {
     const TRIALS: &'static [Trial] = &[
         Trial { mutant: Mutant::CandidacyUnconnected, by: Property::LeaderAccuracy, seeds: 40, within: None },
         Trial { mutant: Mutant::CandidacyOnNack, by: Property::LeaderAgreement, seeds: 100, within: None },
-        Trial {
-            mutant: Mutant::HappyWithoutMajority,
-            by: Property::LeaderAgreement,
-            seeds: 100,
-            within: None,
-        },
     ];
     const CLOSED: Option<Size> = None;
     const WIDE: Option<Size> = None;
