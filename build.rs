@@ -12,7 +12,7 @@ const PROTOS: [&str; 8] = [
     "kvorum/v1/consensus.proto",
     "kvorum/v1/register.proto",
     "kvorum/v1/sessions.proto",
-    "kvorum/peer/v1/peer.proto",
+    "kvorum/peer/v2/peer.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -32,7 +32,7 @@ pub mod kvorum {
 /// Replica to replica.
 #[allow(missing_docs, clippy::all)]
 pub mod peer {
-    tonic::include_proto!("kvorum.peer.v1");
+    tonic::include_proto!("kvorum.peer.v2");
 }
 
 /// Every file above as an encoded `FileDescriptorSet`, for gRPC reflection.

@@ -70,6 +70,7 @@ impl<M: Machine> Prepared<M> {
             name: self.settings.name.clone(),
             incarnation: status.incarnation,
             disk: self.disk_id,
+            life: fastrand::u64(1..),
             client_urls: client_urls.clone(),
         };
         let peers = self.founding.members.iter().enumerate().filter(|(place, _)| *place != self.me.index());

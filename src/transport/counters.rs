@@ -36,6 +36,8 @@ counters! {
     frames_corrupt,
     /// Connections on the peer port that spoke something else.
     garbage,
+    /// Frames of streams that had not proved whose they are.
+    frames_unproven,
     /// Hellos refused, by this replica or by a peer.
     refused,
     /// Streams opened to peers again after one broke.

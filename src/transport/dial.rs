@@ -1,12 +1,13 @@
 //! The dialer of one peer: opens the stream, and opens it again.
 
+use super::live::{self, Live, envelope};
 use super::queue::{Frames, Queue};
 use super::*;
 use crate::proto::peer::{Envelope, envelope::Body, peer_client::PeerClient};
 use std::error::Error;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_stream::Stream;
 use tonic::Streaming;
@@ -17,18 +18,23 @@ use tracing::{debug, info, warn};
 /// which lost each other do not come back in step.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
+/// How long a peer is waited for that has not called back yet: it does as soon as it hears of us.
+const CALL_BACK: Duration = Duration::from_secs(1);
+
 /// Why no stream is open.
 enum Broken {
     /// Nobody listens there.
     ConnectionRefused,
-    /// One side refused the other's hello.
+    /// One side refused the other's hello: what the own log says of it.
     Refused(String),
     /// Anything else.
     Other(String),
 }
 
-/// An open stream: what comes back on it, and the way to let frames into it.
+/// An open stream: who is there, what comes back on it, and the way to let frames into it.
 struct Open {
+    identity: Identity,
+    live: Live,
     replies: Streaming<Envelope>,
     gate: oneshot::Sender<Frames>,
 }
@@ -46,7 +52,9 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Peer, queue: Arc<Queue>) {
                 }
                 (was_open, reported_dead, backoff) = (true, false, BACKOFF.0);
                 info!(peer = %peer.name, %address, "stream to peer opened");
+                let live = stream.live.clone();
                 let why = hold(&shared, &peer, &queue, stream).await;
+                known.over(&live);
                 info!(peer = %peer.name, %address, why, "stream to peer broke");
                 // Tried again almost at once: whether that is refused tells whether the peer is dead.
             }
@@ -60,7 +68,7 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Peer, queue: Arc<Queue>) {
             Err(Broken::Refused(reason)) => {
                 shared.counts.refused.add(1);
                 if known.refused(&reason) {
-                    warn!(peer = %peer.name, %address, "this replica and a peer do not belong together: {reason}");
+                    warn!(%address, "this replica and a peer do not belong together: {reason}");
                 }
                 backoff = BACKOFF.1;
             }
@@ -68,6 +76,8 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Peer, queue: Arc<Queue>) {
         }
         let pause = backoff.mul_f64(0.5 + fastrand::f64() / 2.0);
         backoff = (backoff * 2).min(BACKOFF.1);
+        // Whoever calls makes us call back, and not at any rate.
+        sleep(pause.min(BACKOFF.0)).await;
         tokio::select! {
             () = sleep(pause) => {}
             () = known.up.notified() => {}
@@ -94,10 +104,13 @@ async fn open(shared: &Arc<Shared>, peer: &Peer, address: &Address) -> Result<Op
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE);
 
+    let known = &shared.known[&peer.process];
     let (gate, gated) = oneshot::channel();
+    let (words, said) = live::words();
     let outflow = Outflow {
         shared: shared.clone(),
-        hello: Some(shared.group.me.hello()),
+        hello: Some(shared.group.me.hello(known.number)),
+        words: said,
         frames: Gated::Closed(gated),
     };
     let greeting = timeout(HELLO_TIMEOUT, async {
@@ -107,48 +120,74 @@ async fn open(shared: &Arc<Shared>, peer: &Peer, address: &Address) -> Result<Op
     });
     let (replies, first) = match greeting.await {
         Err(_) => return Err(Broken::Other("no hello in time".into())),
+        Ok(Err(status)) if status.code() == tonic::Code::Unimplemented => {
+            let why = format!("{:?} speaks another peer protocol; upgrade the older of both", peer.name);
+            return Err(Broken::Refused(why));
+        }
         Ok(Err(status)) => return Err(Broken::Other(status.to_string())),
         Ok(Ok(greeting)) => greeting,
     };
+    let group = &shared.group;
     let identity = match first.and_then(|e| e.body) {
-        Some(Body::Hello(hello)) => shared.group.check(hello).map_err(Broken::Refused)?,
-        Some(Body::Refused(refused)) => return Err(Broken::Refused(refused.reason)),
-        Some(Body::Frame(_)) | None => return Err(Broken::Other("not a hello".into())),
+        Some(Body::Hello(hello)) => group.check(hello).map_err(|m| Broken::Refused(m.why))?,
+        Some(Body::Refused(refused)) => {
+            let said: String = refused.reason.chars().take(REASON).collect();
+            return Err(Broken::Refused(format!("{:?} refuses: {said}; {}", peer.name, group.own())));
+        }
+        Some(_) | None => return Err(Broken::Other("not a hello".into())),
     };
     if identity.process != peer.process {
-        return Err(Broken::Refused(format!(
-            "{:?} dialed {:?} at {address} and met {:?}; check --initial-cluster",
-            shared.group.me.name, peer.name, identity.name
-        )));
+        return Err(Broken::Refused(group.met(peer, &identity).why));
     }
-    shared.known[&peer.process].greeted(identity);
-    Ok(Open { replies, gate })
+    if known.has_twin_of(identity.life).await {
+        return Err(Broken::Refused(group.twin(&peer.name).why));
+    }
+    let live = Live::new(identity.life, words);
+    Ok(Open { identity, live, replies, gate })
 }
 
-/// Lets frames out until the stream breaks; returns why it did.
+/// Characters of another's reason that are worth a line in the log.
+const REASON: usize = 300;
+
+/// Proves who this is, and lets frames out until the stream breaks; returns why it did.
 async fn hold(shared: &Shared, peer: &Peer, queue: &Arc<Queue>, stream: Open) -> String {
-    let Open { mut replies, gate } = stream;
+    let Open { identity, live, mut replies, gate } = stream;
+    let known = &shared.known[&peer.process];
+    let mut told = known.told.subscribe();
+    // A peer that has been told of us by nobody cannot believe us: it would drop what we say first.
+    let _ = timeout(CALL_BACK, told.wait_for(|told| *told != [0; 2])).await;
+    prove(&live, *told.borrow_and_update());
     if gate.send(queue.open()).is_err() {
         return "the connection closed".into();
     }
-    let connected = &shared.known[&peer.process].connected;
-    connected.store(true, Ordering::Relaxed);
+    known.opened(&live, &identity);
     (shared.heard)(Heard::Connected(peer.process));
-    let why = loop {
-        match replies.message().await {
-            Ok(Some(_)) => {} // nothing is said there after the hello, yet
-            Ok(None) => break "the peer ended it".to_owned(),
-            Err(status) => break chain(&status),
+    loop {
+        tokio::select! {
+            said = replies.message() => match said {
+                Ok(Some(Envelope { body: Some(word) })) => live.upon(&word),
+                Ok(Some(Envelope { body: None })) => {}
+                Ok(None) => return "the peer ended it".to_owned(),
+                Err(status) => return chain(&status),
+            },
+            Ok(()) = told.changed() => prove(&live, *told.borrow_and_update()),
+            () = live.ended() => return "another process took its name".to_owned(),
         }
-    };
-    connected.store(false, Ordering::Relaxed);
-    why
+    }
 }
 
-/// What goes out: the hello, and frames once the peer has said its own.
+/// Names what was told here, wherever that came from: only what the peer itself told is right.
+fn prove(live: &Live, told: [u64; 2]) {
+    for number in told.into_iter().filter(|number| *number != 0) {
+        live.say(Body::Proof(number));
+    }
+}
+
+/// What goes out: the hello; then, once the peer has said its own, words, and frames behind them.
 struct Outflow {
     shared: Arc<Shared>,
     hello: Option<Envelope>,
+    words: mpsc::Receiver<Body>,
     frames: Gated,
 }
 
@@ -164,6 +203,9 @@ impl Stream for Outflow {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Envelope>> {
         if let Some(hello) = self.hello.take() {
             return Poll::Ready(Some(hello));
+        }
+        if let Poll::Ready(Some(word)) = self.words.poll_recv(cx) {
+            return Poll::Ready(Some(envelope(word)));
         }
         loop {
             match &mut self.frames {

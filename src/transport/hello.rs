@@ -24,12 +24,16 @@ pub struct Identity {
     pub incarnation: Incarnation,
     /// The directory that it stands on.
     pub disk: u64,
+    /// Drawn at random at each boot: tells it from another process of its name. Peers alone use the boot
+    /// that the members' module tells; this one is told to whoever dials.
+    pub life: u64,
     /// Where its clients reach it.
     pub client_urls: Vec<String>,
 }
 
 impl Identity {
-    pub(super) fn hello(&self) -> Envelope {
+    /// Its hello. The dialer's says what the other is to name as proof on a stream of its own.
+    pub(super) fn hello(&self, call: u64) -> Envelope {
         Envelope {
             body: Some(Body::Hello(Hello {
                 protocol: PROTOCOL,
@@ -40,9 +44,20 @@ impl Identity {
                 disk: self.disk,
                 name: self.name.clone(),
                 client_urls: self.client_urls.clone(),
+                life: self.life,
+                call,
             })),
         }
     }
+}
+
+/// Why two replicas do not belong together.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Mismatch {
+    /// For the other side: of what kind it is. A stranger learns nothing from it.
+    pub told: &'static str,
+    /// For the own log: what differs.
+    pub why: String,
 }
 
 pub(super) fn refusal(reason: &str) -> Envelope {
@@ -57,37 +72,43 @@ pub(super) struct Group {
 }
 
 impl Group {
-    /// Who says this hello, if it is a peer that belongs here; else why not, for both sides to
-    /// read.
-    pub fn check(&self, hello: Hello) -> Result<Identity, String> {
+    /// Who says this hello, if it is a peer that belongs here; else why not.
+    pub fn check(&self, hello: Hello) -> Result<Identity, Mismatch> {
         let me = &self.me;
-        let between = format!("between {:?} and {:?}", me.name, hello.name);
+        let name: String = hello.name.chars().take(NAME).collect();
+        let between = format!("between {:?} and {name:?}", me.name);
         if hello.protocol != PROTOCOL {
-            return Err(format!(
-                "{between}: protocol {PROTOCOL} against {}; upgrade the older one",
-                hello.protocol
-            ));
+            let told = "another protocol is spoken here: upgrade the older of both";
+            let why =
+                format!("{between}: protocol {PROTOCOL} against {}; upgrade the older one", hello.protocol);
+            return Err(Mismatch { told, why });
         }
+        let told = "this is another cluster, or has another configuration: compare --initial-cluster and \
+                    --initial-cluster-token of both";
         if hello.cluster != me.cluster {
-            return Err(format!(
+            let why = format!(
                 "{between}: cluster {:016x} against {:016x}; check --initial-cluster and \
                  --initial-cluster-token of both",
                 me.cluster, hello.cluster
-            ));
+            );
+            return Err(Mismatch { told, why });
         }
         if hello.configuration != me.configuration {
-            return Err(format!(
+            let why = format!(
                 "{between}: configuration {:016x} against {:016x}; --initial-cluster must be the same on all \
                  members",
                 me.configuration, hello.configuration
-            ));
+            );
+            return Err(Mismatch { told, why });
         }
         let peer = self
             .peers
             .iter()
             .find(|p| u32::from(p.process.0) == hello.process && p.name == hello.name)
             .ok_or_else(|| {
-                format!("{between}: process {} of that name is no peer of {:?}", hello.process, me.name)
+                let why =
+                    format!("{between}: process {} of that name is no peer of {:?}", hello.process, me.name);
+                Mismatch { told, why }
             })?;
         Ok(Identity {
             cluster: hello.cluster,
@@ -96,10 +117,40 @@ impl Group {
             name: hello.name,
             incarnation: hello.incarnation,
             disk: hello.disk,
+            life: hello.life,
             client_urls: hello.client_urls,
         })
     }
+
+    /// Who was met is not who was dialed.
+    pub fn met(&self, dialed: &Peer, met: &Identity) -> Mismatch {
+        let told = "this is another replica than the one that was dialed: check --initial-cluster";
+        let why = format!(
+            "{:?} dialed {:?} and met {:?}; check --initial-cluster",
+            self.me.name, dialed.name, met.name
+        );
+        Mismatch { told, why }
+    }
+
+    /// A second process of one name.
+    pub fn twin(&self, of: &str) -> Mismatch {
+        let told = "another process of this name is alive: one data directory must not run twice, nor a copy of it \
+                    beside it; stop one of them";
+        let why = format!("between {:?} and {of:?}: {told}", self.me.name);
+        Mismatch { told, why }
+    }
+
+    /// What a refusal by another is to be compared with.
+    pub fn own(&self) -> String {
+        let Identity { name, cluster, configuration, .. } = &self.me;
+        format!(
+            "{name:?} speaks protocol {PROTOCOL}, of cluster {cluster:016x}, configuration {configuration:016x}"
+        )
+    }
 }
+
+/// Characters of a stranger's name that are worth a line in the log.
+const NAME: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -113,6 +164,7 @@ mod tests {
             name: format!("n{process}"),
             incarnation: 3,
             disk: 4,
+            life: 5,
             client_urls: vec!["http://a:1".into()],
         }
     }
@@ -123,7 +175,7 @@ mod tests {
     }
 
     fn hello(identity: Identity) -> Hello {
-        match identity.hello().body {
+        match identity.hello(0).body {
             Some(Body::Hello(hello)) => hello,
             _ => unreachable!("a hello"),
         }
@@ -135,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn every_mismatch_is_refused_and_names_both_sides() {
+    fn every_mismatch_is_refused_and_names_both_sides_to_nobody_but_the_own_log() {
         let base = hello(identity(1));
         let wrong = [
             Hello { protocol: PROTOCOL + 1, ..base.clone() },
@@ -148,8 +200,9 @@ mod tests {
         ];
         for hello in wrong {
             let names = (format!("{:?}", "n0"), format!("{:?}", hello.name));
-            let reason = group().check(hello).unwrap_err();
-            assert!(reason.contains(&names.0) && reason.contains(&names.1), "{reason}");
+            let Mismatch { told, why } = group().check(hello).unwrap_err();
+            assert!(why.contains(&names.0) && why.contains(&names.1), "{why}");
+            assert!(!told.contains(|c: char| c.is_ascii_digit()), "{told}");
         }
     }
 }

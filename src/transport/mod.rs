@@ -5,7 +5,9 @@
 //! ```
 //!
 //! The dialer sends, the acceptor receives; both say hello first, and whoever finds a mismatch
-//! refuses, with the reason, which both log. The links are fair-lossy: a frame may be dropped,
+//! refuses: it logs what differs, and tells the other only of what kind it is, since a stranger could use
+//! the rest. What is sent is heard once the dialer was called back (`known.rs`); of two live processes of
+//! one name the second is refused (`live.rs`). The links are fair-lossy: a frame may be dropped,
 //! delayed, and seen after a reconnect; the modules live with all of it. A frame that fails its
 //! check never gets further than here.
 
@@ -14,6 +16,8 @@ mod address;
 mod counters;
 mod dial;
 mod hello;
+mod known;
+mod live;
 mod queue;
 
 pub use address::{Address, AddressError};
@@ -23,14 +27,15 @@ pub use hello::{Identity, PROTOCOL};
 use crate::kernel::{Bounds, Exposed, MAX_BODY, Opened, Outgoing, ProcessId};
 use counters::{Counts, Seldom};
 use hello::Group;
+use known::Known;
 use queue::Queue;
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
 /// The largest message on a stream: a frame, its header, and the envelope.
@@ -61,7 +66,7 @@ pub struct Peer {
 pub enum Heard {
     /// A frame that passed its check.
     Frame {
-        /// The sender, as its hello said.
+        /// The sender, as it has proved.
         from: ProcessId,
         /// The frame.
         frame: Opened,
@@ -117,7 +122,7 @@ impl Transport {
         let shared = Arc::new(Shared {
             counts: Counts::default(),
             seldom: Seldom::new(),
-            known: peers.iter().map(|p| (p.process, Known::default())).collect(),
+            known: peers.iter().map(|p| (p.process, Known::new())).collect(),
             group: Group { me, peers },
             heard,
         });
@@ -172,7 +177,7 @@ impl Transport {
     pub fn peers(&self) -> BTreeMap<ProcessId, PeerStatus> {
         let status = |known: &Known| PeerStatus {
             connected: known.connected.load(Ordering::Relaxed),
-            identity: known.lock().identity.clone(),
+            identity: known.identity(),
         };
         self.shared.known.iter().map(|(process, known)| (*process, status(known))).collect()
     }
@@ -196,45 +201,6 @@ struct Shared {
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").field("me", &self.group.me).finish_non_exhaustive()
-    }
-}
-
-/// What the streams of one peer share.
-#[derive(Default)]
-struct Known {
-    connected: AtomicBool,
-    /// Told when the peer dialed here: it is up, so dialing it is worth a try at once.
-    up: Notify,
-    inner: Mutex<KnownInner>,
-}
-
-#[derive(Default)]
-struct KnownInner {
-    identity: Option<Identity>,
-    /// The last reason for which a hello of one of us was refused: logged once.
-    refusal: Option<String>,
-    /// The stream that was accepted last. An older one of the same peer is a leftover of a
-    /// connection that it has given up.
-    accepted: u64,
-}
-
-impl Known {
-    fn lock(&self) -> MutexGuard<'_, KnownInner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn greeted(&self, identity: Identity) {
-        let mut inner = self.lock();
-        inner.identity = Some(identity);
-        inner.refusal = None;
-    }
-
-    /// Whether this reason is news.
-    fn refused(&self, reason: &str) -> bool {
-        let mut inner = self.lock();
-        let news = inner.refusal.as_deref() != Some(reason);
-        inner.refusal = Some(reason.to_owned());
-        news
     }
 }
 

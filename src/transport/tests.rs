@@ -2,8 +2,12 @@
 
 use super::*;
 use crate::kernel::{Component, Journal, Message, Mutants, Slot};
+use crate::proto::peer::peer_client::PeerClient;
+use crate::proto::peer::peer_server::{Peer as PeerService, PeerServer};
+use crate::proto::peer::{Envelope, envelope::Body};
 use serde::{Deserialize, Serialize};
 use std::net::TcpListener as Socket;
+use std::sync::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -35,6 +39,7 @@ fn identity(process: u8, incarnation: u64) -> Identity {
         name: format!("n{process}"),
         incarnation,
         disk: 4,
+        life: 100 * u64::from(process) + incarnation,
         client_urls: vec![format!("http://127.0.0.1:{process}")],
     }
 }
@@ -158,22 +163,204 @@ async fn garbage_on_the_peer_port_is_dropped_and_counted() {
     a.until(|c| c.garbage == 3).await;
 }
 
+/// A peer that is no replica: it says what it is told to.
+struct Raw {
+    /// What it was told to name, at its own address.
+    call: Arc<Mutex<u64>>,
+    port: u16,
+}
+
+#[tonic::async_trait]
+impl PeerService for Raw {
+    type StreamStream = tokio_stream::Pending<Result<Envelope, tonic::Status>>;
+
+    async fn stream(
+        &self,
+        request: tonic::Request<tonic::Streaming<Envelope>>,
+    ) -> Result<tonic::Response<Self::StreamStream>, tonic::Status> {
+        if let Ok(Some(Envelope { body: Some(Body::Hello(hello)) })) = request.into_inner().message().await {
+            *self.call.lock().unwrap() = hello.call;
+        }
+        Ok(tonic::Response::new(tokio_stream::pending()))
+    }
+}
+
+impl Raw {
+    /// One that is at its address.
+    async fn at(socket: Socket) -> Raw {
+        let port = socket.local_addr().unwrap().port();
+        socket.set_nonblocking(true).unwrap();
+        let incoming = tokio_stream::wrappers::TcpListenerStream::new(TcpListener::from_std(socket).unwrap());
+        let call = Arc::<Mutex<u64>>::default();
+        let server = PeerServer::new(Raw { call: call.clone(), port });
+        tokio::spawn(tonic::transport::Server::builder().add_service(server).serve_with_incoming(incoming));
+        Raw { call, port }
+    }
+
+    /// What it was told, once it was.
+    async fn told(&self) -> u64 {
+        let told = async {
+            while *self.call.lock().unwrap() == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), told).await.expect("nobody called back");
+        *self.call.lock().unwrap()
+    }
+}
+
+/// A stream to a replica, on which anything can be said.
+struct Line {
+    say: mpsc::UnboundedSender<Envelope>,
+    replies: tonic::Streaming<Envelope>,
+    _client: PeerClient<tonic::transport::Channel>,
+}
+
+impl Line {
+    async fn open(port: u16, hello: Envelope) -> Line {
+        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://127.0.0.1:{port}")).unwrap();
+        let mut client = PeerClient::new(endpoint.connect().await.unwrap());
+        let (say, said) = mpsc::unbounded_channel();
+        say.send(hello).unwrap();
+        let said = tokio_stream::wrappers::UnboundedReceiverStream::new(said);
+        let replies = client.stream(said).await.unwrap().into_inner();
+        Line { say, replies, _client: client }
+    }
+
+    fn say(&self, word: Body) {
+        self.say.send(Envelope { body: Some(word) }).unwrap();
+    }
+
+    async fn hears(&mut self) -> Option<Body> {
+        self.replies.message().await.ok().flatten().and_then(|envelope| envelope.body)
+    }
+}
+
+fn note(n: u64) -> Body {
+    Body::Frame(exposed(ProcessId(0), &Note(n, vec![1, 2, 3])).into_inner().frame.bytes().clone())
+}
+
 #[tokio::test]
 async fn a_corrupt_frame_is_dropped_and_the_next_one_heard() {
-    use crate::proto::peer::{Envelope, envelope::Body, peer_client::PeerClient};
-    let ((socket_a, at_a), (_keep, at_b)) = (socket(), socket());
+    let ((socket_a, at_a), (socket_b, at_b)) = (socket(), socket());
+    let b = Raw::at(socket_b).await;
     let mut a = Node::start(identity(0, 1), socket_a, 1, at_b);
-    let good = exposed(ProcessId(0), &Note(1, vec![1, 2, 3])).into_inner().frame.bytes().clone();
+    let Body::Frame(good) = note(1) else { unreachable!() };
     let mut bad = good.to_vec();
     bad[14] ^= 1;
-    let frame = |bytes| Envelope { body: Some(Body::Frame(bytes)) };
-    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://127.0.0.1:{at_a}")).unwrap();
-    let mut client = PeerClient::new(endpoint.connect().await.unwrap());
-    let sent = [identity(1, 1).hello(), frame(bad.into()), frame(good)];
-    let _replies = client.stream(tokio_stream::iter(sent)).await.unwrap();
+    let line = Line::open(at_a, identity(1, 1).hello(1)).await;
+    line.say(Body::Proof(b.told().await));
+    line.say(Body::Frame(bad.into()));
+    line.say(Body::Frame(good));
     assert_eq!(a.hears_note().await, Note(1, vec![1, 2, 3]));
     let counters = a.transport.counters();
     assert_eq!((counters.frames_corrupt, counters.frames_in), (1, 1));
+}
+
+/// It knows the name of a member, the cluster and the configuration, and is not where the member is.
+#[tokio::test]
+async fn a_stranger_is_not_heard_under_a_members_name() {
+    let ((socket_a, at_a), (socket_b, at_b)) = (socket(), socket());
+    let mut a = Node::start(identity(0, 1), socket_a, 1, at_b);
+    let line = Line::open(at_a, identity(1, 7).hello(1)).await;
+    for n in 0..5 {
+        line.say(Body::Proof(n));
+        line.say(note(n));
+    }
+    a.until(|c| c.frames_unproven == 5).await;
+    // The member itself is, also while the stranger is there.
+    let b = Node::start(identity(1, 1), socket_b, 0, at_a);
+    a.until(|c| c.frames_unproven == 5).await;
+    for n in 100.. {
+        b.transport.send(exposed(ProcessId(0), &Note(n, vec![])));
+        if let Ok(Some(Heard::Frame { frame, .. })) = timeout(Duration::from_millis(50), a.heard.recv()).await
+        {
+            assert!(frame.message::<Note>().unwrap().0 >= 100);
+            break;
+        }
+        assert!(n < 300, "the member is not heard");
+    }
+    assert_eq!(a.transport.peers()[&ProcessId(1)].identity.as_ref().unwrap().life, 101);
+}
+
+#[tokio::test]
+async fn a_refusal_tells_a_stranger_nothing() {
+    let ((socket_a, at_a), (_keep, at_b)) = (socket(), socket());
+    let a = Node::start(identity(0, 1), socket_a, 1, at_b);
+    for wrong in [
+        Identity { cluster: 9, ..identity(1, 1) },
+        Identity { configuration: 9, ..identity(1, 1) },
+        Identity { name: "n7".into(), ..identity(1, 1) },
+    ] {
+        let mut line = Line::open(at_a, wrong.hello(1)).await;
+        let Some(Body::Refused(refused)) = line.hears().await else { panic!("not refused") };
+        assert!(!refused.reason.contains(|c: char| c.is_ascii_digit()), "{}", refused.reason);
+        assert!(timeout(Duration::from_secs(3), line.hears()).await.expect("it stays open").is_none());
+    }
+    assert_eq!(a.transport.counters().refused, 3);
+}
+
+#[tokio::test]
+async fn those_who_say_nothing_or_are_refused_keep_no_member_out() {
+    let ((socket_a, at_a), (socket_b, at_b)) = (socket(), socket());
+    let mut a = Node::start(identity(0, 1), socket_a, 1, at_b);
+    let mut silent = Vec::new();
+    let mut refused = Vec::new();
+    for n in 0..150 {
+        silent.push(tokio::net::TcpStream::connect(("127.0.0.1", at_a)).await.unwrap());
+        if n % 2 == 0 {
+            refused.push(Line::open(at_a, Identity { configuration: 9, ..identity(1, 1) }.hello(1)).await);
+        }
+    }
+    let b = Node::start(identity(1, 1), socket_b, 0, at_a);
+    assert!(matches!(a.hears().await, Heard::Connected(ProcessId(1))));
+    for n in 0.. {
+        b.transport.send(exposed(ProcessId(0), &Note(n, vec![])));
+        if let Ok(Some(Heard::Frame { .. })) = timeout(Duration::from_millis(50), a.heard.recv()).await {
+            break;
+        }
+        assert!(n < 100, "the member is kept out");
+    }
+}
+
+/// A second process of a name, while the first one lives.
+#[tokio::test]
+async fn a_twin_is_refused_and_the_first_one_stays() {
+    let ((socket_a, at_a), (socket_b, at_b), (elsewhere, _)) = (socket(), socket(), socket());
+    let mut a = Node::start(identity(0, 1), socket_a, 1, at_b);
+    let mut b = Node::start(identity(1, 1), socket_b, 0, at_a);
+    assert!(matches!(b.hears().await, Heard::Connected(_)));
+    assert!(matches!(a.hears().await, Heard::Connected(_)));
+    b.transport.send(exposed(ProcessId(0), &Note(1, vec![])));
+    assert_eq!(a.hears_note().await.0, 1);
+    let twin = Node::start(identity(1, 2), elsewhere, 0, at_a);
+    twin.until(|c| c.refused >= 2).await;
+    assert!(a.transport.counters().refused >= 2);
+    assert!(!twin.transport.peers()[&ProcessId(0)].connected);
+    b.transport.send(exposed(ProcessId(0), &Note(2, vec![])));
+    assert_eq!(a.hears_note().await.0, 2);
+    assert_eq!(a.transport.peers()[&ProcessId(1)].identity.as_ref().unwrap().incarnation, 1);
+}
+
+/// Its machine lost power: no end of the old stream is ever heard.
+#[tokio::test]
+async fn a_restart_takes_the_place_of_a_stream_that_answers_nothing() {
+    let ((socket_a, at_a), (socket_b, at_b)) = (socket(), socket());
+    let old = Raw::at(socket_b.try_clone().unwrap()).await;
+    let mut a = Node::start(identity(0, 1), socket_a, 1, at_b);
+    let line = Line::open(at_a, identity(1, 1).hello(1)).await;
+    line.say(Body::Proof(old.told().await));
+    line.say(note(1));
+    assert_eq!(a.hears_note().await.0, 1);
+    // The one that comes back is at the same address; the line stays open, and answers no ping.
+    let start = std::time::Instant::now();
+    let mut again = Line::open(at_a, identity(1, 2).hello(1)).await;
+    assert!(matches!(again.hears().await, Some(Body::Hello(_))), "a restart is refused");
+    assert!(start.elapsed() < Duration::from_secs(3), "it took {:?}", start.elapsed());
+    again.say(Body::Proof(old.told().await));
+    again.say(note(2));
+    assert_eq!(a.hears_note().await.0, 2);
+    assert_eq!(old.port, at_b);
 }
 
 #[tokio::test]
