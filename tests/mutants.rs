@@ -86,6 +86,7 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         | Mutant::CandidacyUnconnected
         | Mutant::CopiedVotes
         | Mutant::ChunkOfAnotherSession
+        | Mutant::StrangersBelieved
         | Mutant::NotRedelivered
         | Mutant::CursorStoredApart => return None,
         Mutant::NospaceAtApplyOnly => (P::SpaceKept, All, STEPS, 20),

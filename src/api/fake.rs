@@ -132,7 +132,10 @@ impl Fake {
         if found.is_none() && state.registers.len() == REGISTERS {
             return Err(Failed::Full);
         }
-        let cell = Cell { tag: found.map(|c| c.tag).unwrap_or_default().next(ProcessId(0)), value };
+        let Some(tag) = found.map(|c| c.tag).unwrap_or_default().next(ProcessId(0)) else {
+            return Err(Failed::Exhausted);
+        };
+        let cell = Cell { tag, value };
         state.registers.insert(name.to_owned(), cell.clone());
         Ok(Some(cell))
     }

@@ -42,12 +42,12 @@ pub(super) fn of_refused(why: Refused) -> Status {
 pub(super) fn of_register(why: Failed) -> Status {
     let code = match why {
         Failed::Name | Failed::TooLarge { .. } => Code::InvalidArgument,
-        Failed::TooMany | Failed::Full => Code::ResourceExhausted,
+        Failed::TooMany | Failed::Full | Failed::Exhausted => Code::ResourceExhausted,
         Failed::NoMajority | Failed::Unknown => Code::Unavailable,
     };
     let status = Status::new(code, why.to_string());
     match why {
-        Failed::NoMajority | Failed::TooMany => not_executed(status),
+        Failed::NoMajority | Failed::TooMany | Failed::Exhausted => not_executed(status),
         Failed::Name | Failed::TooLarge { .. } | Failed::Full | Failed::Unknown => status,
     }
 }

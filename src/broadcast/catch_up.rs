@@ -10,7 +10,7 @@
 //! A part of the log's recovery, in the terms of [`SequencePaxos`](crate::consensus::SequencePaxos);
 //! "Where this departs from the paper" in ARCHITECTURE.md has the argument.
 
-use crate::kernel::{Ballot, Component, Config, Message, ProcessId, RowKey, Slot, Ticks, Turn};
+use crate::kernel::{Ballot, Component, Config, MAX_COUNT, Message, ProcessId, RowKey, Slot, Ticks, Turn};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -152,6 +152,11 @@ impl<L: Load> CatchUp<L> {
         }
     }
 
+    /// Who is asked.
+    pub fn source(&self) -> Option<ProcessId> {
+        self.source
+    }
+
     /// Whether a snapshot is being staged: its rows must not be cleared away.
     pub fn is_staging(&self) -> bool {
         self.staging.is_some()
@@ -222,14 +227,14 @@ impl<L: Load> CatchUp<L> {
         turn: &mut Turn,
     ) -> Option<Installed<L>> {
         let Chunk { id, at, meta, rows, last, prom } = chunk;
-        if self.source != Some(from) || id.applied <= decided {
+        if self.source != Some(from) || id.applied <= decided || id.applied > MAX_COUNT {
             return None;
         }
         if let Some(meta) = meta
             && self.staging.as_ref().is_none_or(|s| s.id != id)
         {
             let generation = self.generation;
-            self.generation += 1;
+            self.generation = self.generation.checked_add(1)?;
             let loader = L::begin(&L::rebase(&meta, generation)?)?;
             self.abandoned |= self.staging.is_some();
             self.staging = Some(Staging { id, generation, next: (0, 0), loader });

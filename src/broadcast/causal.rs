@@ -16,7 +16,7 @@
 
 use super::message::{MessageId, Order};
 use super::seen::Seen;
-use crate::kernel::ProcessId;
+use crate::kernel::{MAX_COUNT, ProcessId};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -55,6 +55,13 @@ impl Context {
             self.0.resize(other.0.len(), 0);
         }
         self.0.iter_mut().zip(&other.0).for_each(|(mine, theirs)| *mine = (*mine).max(*theirs));
+    }
+
+    /// Whether it knows of no process but so many, and can be counted on from.
+    pub fn is_of(&self, processes: usize) -> bool {
+        self.0.len() <= PROCESSES
+            && self.0.iter().all(|n| *n <= MAX_COUNT)
+            && self.0.iter().skip(processes).all(|n| *n == 0)
     }
 
     /// As an opaque token for programs.

@@ -2,7 +2,7 @@
 
 use super::causal::Context;
 use super::seen::Seen;
-use crate::kernel::{Component, Message, ProcessId, Slot};
+use crate::kernel::{Bounds, Component, Message, ProcessId, Slot};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -49,6 +49,11 @@ impl fmt::Display for Topic {
 
 /// The longest name of a topic or a subscriber, in bytes.
 pub const MAX_NAME: usize = 100;
+
+/// Whether a process would have published it.
+pub(super) fn is_publishable(name: &str, payload: &[u8], bounds: &Bounds) -> bool {
+    (1..=MAX_NAME).contains(&name.len()) && payload.len() <= bounds.message_bytes
+}
 
 /// Names a message among those of its kind: best effort counts apart from the others.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]

@@ -95,6 +95,17 @@ impl Seen {
         before != (self.low, self.above.len())
     }
 
+    /// Whether it is one: everything above the watermark lies above it.
+    pub fn is_sound(&self) -> bool {
+        self.above.first().is_none_or(|first| *first > self.low)
+    }
+
+    /// Takes away everything from a number on.
+    pub fn cut(&mut self, end: u64) {
+        self.low = self.low.min(end);
+        drop(self.above.split_off(&end));
+    }
+
     fn settle(&mut self) {
         while self.above.remove(&self.low) {
             self.low += 1;

@@ -18,7 +18,9 @@ use super::best_effort::LoggedBestEffort;
 use super::causal::{self, Context};
 use super::deliveries::{Deliveries, Record};
 use super::fifo;
-use super::message::{BroadcastMessage, Delivery, Guarantee, MAX_NAME, MessageId, Order, Topic};
+use super::message::{
+    BroadcastMessage, Delivery, Guarantee, MAX_NAME, MessageId, Order, Topic, is_publishable,
+};
 use super::redelivery::Redelivery;
 use super::topic::{PublishError, Published, TopicIndication, TopicRequest};
 use super::uniform_reliable::UniformReliable;
@@ -241,7 +243,10 @@ impl Topics {
     /// A message that was sent to everybody arrives.
     fn take(&mut self, delivered: Delivered, turn: &mut Turn) {
         let Delivered { from: origin, mark: Mark { index: seq, .. }, message } = delivered;
-        let Ok((name, payload)) = postcard::from_bytes(&message) else { return };
+        let Ok((name, payload)) = postcard::from_bytes::<(String, Bytes)>(&message) else { return };
+        if !is_publishable(&name, &payload, &self.config.bounds) {
+            return;
+        }
         let topic = Topic { guarantee: Guarantee::BestEffort, name };
         let id = MessageId { origin, seq };
         let delivery = Delivery { topic, id, context: Context::default(), payload };

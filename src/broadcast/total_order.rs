@@ -11,7 +11,9 @@
 //! **Durable first**: nothing; a command that is lost before it is proposed was never acknowledged.
 //! **On recovery** the commands of an earlier life are nobody's.
 
-use crate::kernel::{Ballot, Bound, Component, Config, Incarnation, Message, ProcessId, Slot, Ticks, Turn};
+use crate::kernel::{
+    Ballot, Bound, Component, Config, Incarnation, MAX_COUNT, Message, ProcessId, Slot, Ticks, Turn,
+};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -41,6 +43,11 @@ impl Entry {
     pub fn decode(bytes: &Bytes) -> Option<Self> {
         let (origin, inc, seq, low, command) = postcard::from_bytes::<Fields<'_>>(bytes).ok()?;
         Some(Self { origin, inc, seq, low, command: bytes.slice_ref(command) })
+    }
+
+    /// All but the command.
+    fn name(bytes: &Bytes) -> Option<(ProcessId, Incarnation, u64, u64)> {
+        Some(postcard::take_from_bytes(bytes).ok()?.0)
     }
 }
 
@@ -297,6 +304,16 @@ impl TotalOrder {
         given_up
     }
 
+    /// Commands that a process forwards: its own, and nobody else's.
+    pub fn upon_forward(&mut self, from: ProcessId, entries: Vec<(Ticks, Bytes)>, turn: &mut Turn) {
+        let is_own = |(_, entry): &(Ticks, Bytes)| {
+            Entry::name(entry).is_some_and(|(origin, inc, seq, low)| {
+                origin == from && low <= seq && seq < MAX_COUNT && inc < MAX_COUNT
+            })
+        };
+        self.enqueue(entries.into_iter().filter(is_own).collect(), turn);
+    }
+
     /// Commands to be proposed here. What finds no room is dropped: its origin sends it again. So is
     /// what is too large: no frame would carry it on, and nothing behind it in the log would be decided.
     pub fn enqueue(&mut self, entries: Vec<(Ticks, Bytes)>, turn: &mut Turn) {
@@ -310,7 +327,7 @@ impl TotalOrder {
                 break;
             }
             self.queue_bytes = size;
-            self.queue.push_back((self.now + patience, entry));
+            self.queue.push_back((self.now.saturating_add(patience), entry));
         }
     }
 

@@ -36,12 +36,12 @@
 use super::causal;
 use super::deliveries::{Deliveries, Record};
 use super::fifo;
-use super::message::{BroadcastMessage, MessageId, Order, Relayed};
+use super::message::{BroadcastMessage, MessageId, Order, Relayed, is_publishable};
 use super::relayed::RelayedLog;
 use super::seen::Seen;
 use crate::kernel::{
-    Account, Bound, Bounds, Config, Memory, Mutant, ProcessId, ProcessSet, SLOT, Stored, Ticks, Turn,
-    Undecodable,
+    Account, Bound, Bounds, Config, MAX_COUNT, Memory, Mutant, ProcessId, ProcessSet, SLOT, Stored, Ticks,
+    Turn, Undecodable,
 };
 use bytes::Bytes;
 
@@ -78,6 +78,9 @@ enum Unsaid {
     /// Something that it holds itself: with this turn.
     Now,
 }
+
+/// Numbers of an origin beyond those that are held which one word of a peer can reach.
+const REACH: u64 = 1 << 16;
 
 /// Uniform reliable broadcast at one process.
 #[derive(Clone, Debug)]
@@ -187,6 +190,9 @@ impl UniformReliable {
         match message {
             BroadcastMessage::Relay { messages } => {
                 for message in messages {
+                    if !self.may_be(&message) {
+                        continue;
+                    }
                     match self.has_room_for(message.id, deliveries) {
                         Ok(()) => self.hold(&message, turn),
                         Err(hit) => hit.into_iter().for_each(|hit| turn.hit(hit)),
@@ -197,6 +203,7 @@ impl UniformReliable {
                 let n = self.config.processes;
                 let fits = rows.len() == n && rows.iter().all(|row| row.len() == n);
                 if fits && delivered.len() == n && gone.len() == n {
+                    let (rows, gone) = (self.within_reach(rows), self.within_reach(vec![gone]).remove(0));
                     self.upon_have(from, counts, rows, Said { held: Vec::new(), delivered, gone }, turn);
                 }
             }
@@ -288,6 +295,40 @@ impl UniformReliable {
             holders += 1;
         }
         holders >= self.config.majority() || self.config.mutants.on(Mutant::DeliveredWithoutMajority)
+    }
+
+    /// Whether a message can have been broadcast. One of its own a process that remembers has: it was
+    /// stored before anybody heard of it.
+    fn may_be(&self, message: &Relayed) -> bool {
+        let order = match &message.order {
+            Order::None => true,
+            Order::Fifo(previous) => *previous <= message.id.seq,
+            Order::Causal(past) => past.is_of(self.config.processes),
+        };
+        let forgotten = message.id.origin != self.config.me || !self.counts();
+        order
+            && forgotten
+            && message.id.seq < MAX_COUNT
+            && is_publishable(&message.topic, &message.payload, &self.config.bounds)
+    }
+
+    /// What a peer says of what is held, as far as this process can follow: of each origin so many
+    /// numbers beyond those that it holds itself. What lies further is heard once it has come there.
+    ///
+    /// ```text
+    /// liar   Have(everything below 2^64, and all of it gone) ──┐
+    /// p                                                      a gap of 2^64: every message is lost
+    /// ```
+    fn within_reach(&self, rows: Vec<Vec<Seen>>) -> Vec<Vec<Seen>> {
+        let held = self.relayed.held();
+        let cut = |(mut seen, held): (Seen, &Seen)| {
+            if !seen.is_sound() {
+                return Seen::default();
+            }
+            seen.cut(held.end().saturating_add(REACH).min(MAX_COUNT));
+            seen
+        };
+        rows.into_iter().map(|row| row.into_iter().zip(held).map(cut).collect()).collect()
     }
 
     /// Whether a message is to be held: if not, the bound that forbids it, where one does.
@@ -417,7 +458,9 @@ impl UniformReliable {
         if self.patience > 0 {
             return;
         }
-        for origin in self.config.members() {
+        // What this process broadcast itself it cannot have lost, as long as it remembers.
+        let may_lose = |o: &ProcessId| *o != self.config.me || !self.counts();
+        for origin in self.config.members().filter(may_lose).collect::<Vec<_>>() {
             for (from, to) in self.lost(origin, deliveries) {
                 self.skip(origin, from, to, deliveries, turn);
             }

@@ -44,7 +44,6 @@ struct Heard {
     at: Option<Ticks>,
     round: u64,
     ballot: Ballot,
-    prom: Ballot,
     happy: bool,
 }
 
@@ -92,7 +91,8 @@ impl Detector {
     }
 
     fn hears(&self, p: ProcessId) -> bool {
-        self.heard[p.index()].at.is_some_and(|at| self.now - at <= self.config.timing.election)
+        let heard = self.heard.get(p.index()).and_then(|heard| heard.at);
+        heard.is_some_and(|at| self.now.saturating_sub(at) <= self.config.timing.election)
     }
 
     /// A strong hint that a peer is dead: it is suspected at once. Only a hint: it returns with its
@@ -133,13 +133,17 @@ impl Detector {
                 if asker != self.inc || round > self.round || !facts.voters.contains(from) {
                     return None;
                 }
+                // Nobody leads in a ballot of another's.
+                if ballot != Ballot::ZERO && ballot.process != from {
+                    return None;
+                }
                 // A late reply says that the peer was there when it was asked, no more.
                 let at = self.now.saturating_sub((self.round - round) * self.config.timing.heartbeat);
                 let heard = self.heard.get_mut(from.index())?;
                 if round < heard.round {
                     return None;
                 }
-                *heard = Heard { at: Some(at), round, ballot, prom, happy };
+                *heard = Heard { at: Some(at), round, ballot, happy };
                 Some(prom)
             }
         }
@@ -205,11 +209,6 @@ impl Detector {
         }
         self.trusted = leader.map(|h| h.ballot);
         self.happy = leader.is_some_and(|h| h.happy);
-    }
-
-    /// The greatest promise or ballot among the peers that are heard.
-    pub fn highest(&self) -> Ballot {
-        self.heard.iter().map(|h| h.ballot.max(h.prom)).max().unwrap_or_default()
     }
 }
 

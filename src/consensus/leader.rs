@@ -294,7 +294,7 @@ impl Leader {
     }
 
     /// Time passes: whoever made no progress is asked or sent to again.
-    pub fn tick(&mut self, acceptor: &Acceptor, now: Ticks, turn: &mut Turn) {
+    pub fn tick(&mut self, acceptor: &Acceptor, boots: &[u64], now: Ticks, turn: &mut Turn) {
         let resend = self.config.timing.resend;
         let mut stalled = false;
         for (p, f) in &mut self.followers {
@@ -303,7 +303,8 @@ impl Leader {
             }
             f.progress = now;
             if !f.synced || !f.joined {
-                turn.send(*p, &prepare((self.n, f.matched, None), acceptor));
+                let boot = boots.get(p.index()).copied().unwrap_or(0);
+                turn.send(*p, &prepare((self.n, f.matched, None), boot, acceptor));
             } else if f.matched < acceptor.log().len() {
                 f.next = f.matched;
                 stalled = true;
@@ -340,9 +341,9 @@ impl Leader {
     }
 
     /// Answers a process that asks for its `Prepare`.
-    pub fn upon_prepare_req(&self, from: ProcessId, acceptor: &Acceptor, turn: &mut Turn) {
+    pub fn upon_prepare_req(&self, from: ProcessId, boot: u64, acceptor: &Acceptor, turn: &mut Turn) {
         let acked = self.followers.get(&from).map_or(0, |f| f.matched);
-        turn.send(from, &prepare((self.n, acked, None), acceptor));
+        turn.send(from, &prepare((self.n, acked, None), boot, acceptor));
     }
 
     /// A read: only the newest of each process waits, since its answer serves the older ones too.
@@ -376,8 +377,8 @@ impl Leader {
 }
 
 /// What a candidate asks, and a leader whose follower is not in step: `acked` is what that one
-/// acknowledged, `held` what is there of the suffix that it promised.
-pub fn prepare((n, acked, held): (Ballot, u64, Option<Held>), acceptor: &Acceptor) -> Paxos {
+/// acknowledged, `held` what is there of the suffix that it promised, and `boot` its last one.
+pub fn prepare((n, acked, held): (Ballot, u64, Option<Held>), boot: u64, acceptor: &Acceptor) -> Paxos {
     let (acc, len, decided) = (acceptor.acc(), acceptor.log().len(), acceptor.decided());
-    Paxos::Prepare { n, acc, len, decided, hash: acceptor.hash(), acked, held }
+    Paxos::Prepare { n, acc, len, decided, hash: acceptor.hash(), acked, boot, held }
 }

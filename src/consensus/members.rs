@@ -24,7 +24,7 @@
 use super::messages::{Distrust, Life, Membership};
 use crate::kernel::{
     Config, Incarnation, Logged, Mutant, Origin, ProcessId, ProcessSet, Stamp, Stored, Ticks, Turn,
-    Undecodable,
+    Undecodable, may_follow,
 };
 use serde::{Deserialize, Serialize};
 
@@ -180,9 +180,17 @@ impl Members {
         }
     }
 
-    /// This process has forgotten what it had acknowledged.
-    pub fn upon_forgot(&mut self, turn: &mut Turn) {
-        self.forget(Distrust::Forgot, turn);
+    /// A leader says that this process has forgotten what it had acknowledged. It must name this life,
+    /// which only those know who were told of it.
+    pub fn upon_forgot(&mut self, life: u64, turn: &mut Turn) {
+        if life == self.life.number || self.config.mutants.on(Mutant::StrangersBelieved) {
+            self.forget(Distrust::Forgot, turn);
+        }
+    }
+
+    /// The last life of each process that was recorded here.
+    pub fn boots(&self) -> impl Iterator<Item = u64> {
+        self.lives.iter().map(|(_, number)| *number)
     }
 
     /// The state of this process is not that of a majority. It leaves the majorities like one that
@@ -262,11 +270,32 @@ impl Members {
                     self.answer(from, disk, (inc, boot), life, turn);
                 }
             }
-            Membership::Amnesia { life, reason } => {
-                if life == self.life.number {
-                    self.forget(reason, turn);
-                }
-            }
+            Membership::Amnesia { life, reason } => self.upon_amnesia(from, life, reason, turn),
+        }
+    }
+
+    /// A peer says that this process counts no more. It must name this life, which only those know who
+    /// were told of it.
+    ///
+    /// Who has formed has heard the same set from everybody, with its own disk in it, and nobody ever
+    /// replaces that: of another disk nobody can know better. A later boot, or a later commit, somebody
+    /// else can have recorded, and of anything else a peer knows nothing.
+    fn upon_amnesia(&mut self, from: ProcessId, life: u64, reason: Distrust, turn: &mut Turn) {
+        let believed = match reason {
+            Distrust::RolledBack => true,
+            Distrust::OtherDisk => !*self.formed,
+            Distrust::Forgot | Distrust::Damaged | Distrust::Copied | Distrust::Diverged => false,
+        };
+        if life != self.life.number {
+            return; // an earlier one, or nobody's
+        }
+        if believed || self.config.mutants.on(Mutant::StrangersBelieved) {
+            self.forget(reason, turn);
+        } else {
+            self.warn_once(
+                from,
+                "it says that this replica has lost its memory, and cannot know: not believed",
+            );
         }
     }
 
@@ -286,6 +315,11 @@ impl Members {
             && !mutants.on(Mutant::MarkForgotten);
         if (earlier || forgot) && !mutants.on(Mutant::CopyVotes) && !mutants.on(Mutant::WipedVotes) {
             turn.send(to, &Membership::Amnesia { life: life.number, reason: Distrust::RolledBack });
+            return;
+        }
+        let (known, lived) = (self.recorded[to.index()].0, self.lives[to.index()].0);
+        if !(may_follow(known, boot.0) && may_follow(lived, life.inc)) {
+            self.warn_once(to, "it names a boot that is too far above its last one: not recorded");
             return;
         }
         record(&mut self.recorded, to, boot, turn);
@@ -317,6 +351,10 @@ impl Members {
                 set[self.config.me.index()] = self.config.disk;
                 self.set.set(set, turn);
                 self.formed.set(true, turn);
+                return;
+            }
+            if *self.formed && !self.config.mutants.on(Mutant::StrangersBelieved) {
+                self.warn_once(from, "it knows another disk of this replica as a member's: not believed");
                 return;
             }
             let reason = if self.config.damaged { Distrust::Damaged } else { Distrust::OtherDisk };

@@ -1,6 +1,6 @@
 //! What the modules of the replicated log say to each other.
 
-use crate::kernel::{Ballot, Component, Early, Incarnation, Message, Slot};
+use crate::kernel::{Ballot, Component, Early, Incarnation, MAX_COUNT, Message, Slot, is_range};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,9 @@ pub enum Paxos {
         hash: u64,
         /// What the receiver has acknowledged in `n`, by which it sees whether it still has it.
         acked: u64,
+        /// The receiver's boot, as it was told to the sender: who does not know it knows nothing of what
+        /// the receiver acknowledged.
+        boot: u64,
         /// What it has of the suffix of the receiver's promise: the next chunk is wanted.
         held: Option<Held>,
     },
@@ -165,6 +168,51 @@ pub enum Paxos {
     },
 }
 
+impl Paxos {
+    /// The ballots that it names.
+    pub fn ballots(&self) -> [Ballot; 2] {
+        match *self {
+            Self::PrepareReq => [Ballot::ZERO; 2],
+            Self::Prepare { n, acc, .. } | Self::Promise { n, acc, .. } => [n, acc],
+            Self::Durable { prom, acc, .. } => [prom, acc],
+            Self::Nack { prom: n }
+            | Self::Behind { n, .. }
+            | Self::AcceptSync { n, .. }
+            | Self::Accepted { n, .. }
+            | Self::Decide { n, .. }
+            | Self::ReadIndex { n, .. }
+            | Self::ReadAck { n, .. }
+            | Self::HandOver { n }
+            | Self::Diverged { n, .. } => [n; 2],
+        }
+    }
+
+    /// Whether the lengths that it names can be those of one log. Nothing else is ever said, and what
+    /// is counted on from them must fit.
+    pub fn is_consistent(&self) -> bool {
+        match self {
+            Self::Prepare { n, acc, len, decided, .. } => acc <= n && decided <= len && *len <= MAX_COUNT,
+            Self::Promise { n, acc, len, decided, from, at, suffix, .. } => {
+                let within = is_range(*at, suffix.len()) && at + suffix.len() as u64 <= *len;
+                acc <= n && decided <= len && *len <= MAX_COUNT && from <= at && within
+            }
+            Self::AcceptSync { from, at, entries, end, .. } => {
+                from <= at && is_range(*at, entries.len()) && *end <= MAX_COUNT
+            }
+            Self::PrepareReq
+            | Self::Behind { .. }
+            | Self::Accepted { .. }
+            | Self::Decide { .. }
+            | Self::Nack { .. }
+            | Self::ReadIndex { .. }
+            | Self::ReadAck { .. }
+            | Self::HandOver { .. }
+            | Self::Diverged { .. }
+            | Self::Durable { .. } => true,
+        }
+    }
+}
+
 impl Message for Paxos {
     const COMPONENT: Component = Component::Consensus;
 
@@ -278,6 +326,16 @@ pub enum Heartbeat {
         /// Whether it is content with its leader.
         happy: bool,
     },
+}
+
+impl Heartbeat {
+    /// The ballots that it names.
+    pub fn ballots(&self) -> [Ballot; 3] {
+        match *self {
+            Self::Request { .. } => [Ballot::ZERO; 3],
+            Self::Reply { ballot, prom, leader, .. } => [ballot, prom, leader],
+        }
+    }
 }
 
 impl Message for Heartbeat {

@@ -28,8 +28,8 @@ use super::messages::Paxos;
 use super::reads::Asked;
 use super::run::Run;
 use crate::kernel::{
-    Ballot, Bound, Config, Incarnation, LoggedLog, Mutant, ProcessId, ProcessSet, Stored, Ticks, Turn,
-    Undecodable,
+    Ballot, Bound, Config, Highest, Incarnation, LoggedLog, MAX_COUNT, Mutant, ProcessId, ProcessSet, Stored,
+    Ticks, Turn, Undecodable, is_range,
 };
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -51,8 +51,11 @@ pub enum Notice {
     },
     /// A leader gave its leadership to this process.
     MayStand,
-    /// This process has forgotten what it had acknowledged.
-    Forgot,
+    /// This process has forgotten what it had acknowledged, says somebody who names its boot.
+    Forgot {
+        /// The boot.
+        boot: u64,
+    },
     /// Its decided prefix differs from a peer's: it must halt.
     Diverged(Divergence),
 }
@@ -74,8 +77,10 @@ pub struct SequencePaxos {
     voters: ProcessSet,
     /// Peers whose decided prefix is another one, as has been said.
     strange: ProcessSet,
+    /// The last boot of each process that was recorded here.
+    boots: Vec<u64>,
     /// The greatest ballot seen anywhere.
-    highest: Ballot,
+    highest: Highest,
     /// When this process last asked a leader for its `Prepare`, or heard that the leader is at it.
     asked: Option<Ticks>,
     /// The decided prefix with which this process last gave up its leadership.
@@ -95,11 +100,12 @@ impl SequencePaxos {
     ) -> Result<Self, Undecodable> {
         let acceptor = Acceptor::start(config.clone(), inc, stored, applied)?;
         let paxos = Self {
-            highest: acceptor.prom(),
+            highest: Highest::new(acceptor.prom(), config.processes),
             acceptor,
             role: Role::Follower,
             voters: ProcessSet::default(),
             strange: ProcessSet::default(),
+            boots: vec![0; config.processes],
             asked: None,
             gave_up: None,
             now: 0,
@@ -167,11 +173,6 @@ impl SequencePaxos {
     /// A learner's gate: it never receives an `AcceptSync`.
     pub fn learn_gate(&mut self, until: u64) {
         self.acceptor.learn_gate(until);
-    }
-
-    /// The greatest ballot seen.
-    pub fn highest(&self) -> Ballot {
-        self.highest
     }
 
     /// The ballot in which this process leads or stands, once others may know; else zero.
@@ -243,35 +244,51 @@ impl SequencePaxos {
         self.voters.contains(self.config.me)
     }
 
+    /// Sets the boots of the processes, as they were recorded.
+    pub fn set_boots(&mut self, boots: impl Iterator<Item = u64>) {
+        self.boots.clear();
+        self.boots.extend(boots);
+    }
+
     /// Stands in a ballot above everything seen (rule 2). The promise to oneself is durable before
     /// `Prepare` leaves.
     pub fn stand(&mut self, turn: &mut Turn) {
         if !self.votes() {
             return;
         }
-        let above = self.highest.max(self.acceptor.prom());
-        let n = Ballot { config: above.config, counter: above.counter + 1, process: self.config.me };
-        self.highest = n;
+        let above = self.highest.seen().max(self.acceptor.prom());
+        let next = above.next(self.config.me).filter(|n| self.highest.believes(*n));
+        let Some(n) = next else {
+            tracing::error!(process = %self.config.me, %above, "no ballot is left above this one: cannot stand");
+            return;
+        };
         tracing::info!(process = %self.config.me, ballot = %n, "stands for leader");
         self.acceptor.promise(n, turn);
         let own = (self.acceptor.acc(), self.acceptor.log().len());
         self.role = Role::Candidate(Candidate::new(n, own, self.now));
-        turn.send_all(self.config.peers(), &prepare((n, 0, None), &self.acceptor));
+        turn.send_all(self.config.peers(), &prepare((n, 0, None), 0, &self.acceptor));
     }
 
     /// Whom this process lets stand before it does: nobody, but after it gave up its leadership, and
     /// until something is decided again. Then its place in the ring behind the last one who stood: who
     /// gave up stands after those who did not, and of several who did each has its turn.
     pub fn yields(&self) -> u64 {
-        let (me, last) = (u64::from(self.config.me.0), u64::from(self.highest.process.0));
+        let (me, last) = (u64::from(self.config.me.0), u64::from(self.highest.seen().process.0));
         let n = self.config.processes as u64;
         let nothing_since = self.gave_up == Some(self.acceptor.decided());
         if nothing_since { 1 + (me + n - last % n + n - 1) % n } else { 0 }
     }
 
+    /// Whether ballots that a peer names can be believed.
+    pub fn believes(&mut self, ballots: impl IntoIterator<Item = Ballot>) -> bool {
+        ballots.into_iter().all(|ballot| self.highest.believes(ballot))
+    }
+
     /// A ballot promised elsewhere was heard of: one below it ends (rule 2).
     pub fn outranked(&mut self, prom: Ballot) {
-        self.highest = self.highest.max(prom);
+        if !self.highest.believes(prom) {
+            return;
+        }
         let own = match &self.role {
             Role::Candidate(c) => c.n,
             Role::Leader(l) => l.n,
@@ -320,8 +337,9 @@ impl SequencePaxos {
         theirs: Ballot,
         turn: &mut Turn,
     ) {
-        self.highest = self.highest.max(theirs);
-        if matches!(self.role, Role::Follower)
+        let sound = self.highest.believes(theirs) && is_range(from, entries.len());
+        if sound
+            && matches!(self.role, Role::Follower)
             && from <= self.acceptor.decided()
             && !self.must_halt(peer, Ballot::ZERO, (from, &entries), prefix, turn)
         {
@@ -329,9 +347,14 @@ impl SequencePaxos {
         }
     }
 
+    /// Whether a snapshot that covers so many entries may be installed, of a source that has promised
+    /// `theirs`.
+    pub fn may_install(&mut self, applied: u64, theirs: Ballot) -> bool {
+        self.highest.believes(theirs) && applied <= MAX_COUNT && applied > self.decided()
+    }
+
     /// A snapshot of the decided prefix, of this length and hash, was installed.
     pub fn learn_snapshot(&mut self, prefix: (u64, u64), theirs: Ballot, turn: &mut Turn) {
-        self.highest = self.highest.max(theirs);
         self.role = Role::Follower;
         self.acceptor.learn_snapshot(prefix, theirs, turn);
     }
@@ -352,14 +375,20 @@ impl SequencePaxos {
         if from == self.config.me || !self.votes() || !self.voters.contains(from) {
             return;
         }
+        if !(message.is_consistent() && self.believes(message.ballots())) {
+            return;
+        }
         match message {
             Paxos::PrepareReq => match &self.role {
-                Role::Leader(leader) => leader.upon_prepare_req(from, &self.acceptor, turn),
+                Role::Leader(leader) => {
+                    let boot = self.boots.get(from.index()).copied().unwrap_or(0);
+                    leader.upon_prepare_req(from, boot, &self.acceptor, turn);
+                }
                 Role::Candidate(_) | Role::Follower => {}
             },
-            Paxos::Prepare { n, acc, len, decided, hash, acked, held } => {
+            Paxos::Prepare { n, acc, len, decided, hash, acked, boot, held } => {
                 if self.has_forgotten(n, acked) {
-                    self.notices.push(Notice::Forgot);
+                    self.notices.push(Notice::Forgot { boot });
                 } else if decided > self.acceptor.decided()
                     || !self.must_halt(from, n, (0, &[]), (decided, hash), turn)
                 {
@@ -453,6 +482,12 @@ impl SequencePaxos {
         }
         match &mut self.role {
             Role::Candidate(candidate) if candidate.n == n => {
+                // Where it has more, what it brings must continue this log.
+                let own = (self.acceptor.acc(), self.acceptor.log().len());
+                if (promise.acc, promise.len) > own && suffix.from > own.1 {
+                    tracing::error!(process = %self.config.me, %from, ballot = %n, "a promise leaves a gap: dropped");
+                    return;
+                }
                 if candidate.upon_promise(from, promise, suffix, self.config.bounds.run_bytes()) {
                     candidate.since = self.now;
                     self.ask_for_suffix(turn);
@@ -471,7 +506,7 @@ impl SequencePaxos {
         if let Role::Candidate(candidate) = &self.role
             && let Some((p, held)) = candidate.wanted()
         {
-            turn.send(p, &prepare((candidate.n, 0, Some(held)), &self.acceptor));
+            turn.send(p, &prepare((candidate.n, 0, Some(held)), 0, &self.acceptor));
         }
     }
 
@@ -495,11 +530,16 @@ impl SequencePaxos {
         }
         let Role::Candidate(candidate) = &self.role else { return };
         let (n, decided) = (candidate.n, candidate.decided());
-        self.acceptor.adopt(n, from, entries, decided, turn);
-        let len = self.acceptor.log().len();
-        if !self.config.mutants.on(Mutant::StoreAdoptionApart) {
-            assert!(decided <= len, "the log adopted in {n} has {len} entries, and {decided} are decided");
+        let len = (from + entries.len() as u64).max(self.acceptor.decided());
+        if decided > len {
+            tracing::error!(
+                process = %self.config.me, ballot = %n, len, decided,
+                "who promised has decided more than a majority holds: a peer has lost or made up entries"
+            );
+            self.role = Role::Follower;
+            return;
         }
+        self.acceptor.adopt(n, from, entries, decided, turn);
         self.acceptor.learn_gate(len);
         tracing::info!(process = %self.config.me, ballot = %n, len, decided, "leads");
         let Role::Candidate(candidate) = std::mem::replace(&mut self.role, Role::Follower) else { return };

@@ -278,5 +278,68 @@ fn a_late_promise_is_not_amnesia() {
     assert_eq!(net.nodes[0].0.decided(), 2);
     promise.into_iter().for_each(|f| net.receive(1, 0, f));
     let notices = net.nodes[0].0.take_notices();
-    assert!(!notices.iter().any(|n| matches!(n, Notice::Forgot)), "{notices:?}");
+    assert!(!notices.iter().any(|n| matches!(n, Notice::Forgot { .. })), "{notices:?}");
+}
+
+fn ballot(counter: u64, process: u8) -> Ballot {
+    Ballot { config: 0, counter, process: ProcessId(process) }
+}
+
+fn says(net: &mut Net, from: usize, to: usize, message: &Paxos) {
+    net.receive(from, to, Opened::check(Frame::seal(message).bytes().clone()).unwrap());
+}
+
+/// Whoever promised it could stand no more: 2^64 - 1 + 1 is no counter.
+#[test]
+fn a_ballot_at_the_end_of_all_ballots_is_promised_by_nobody() {
+    let mut net = Net::new(3);
+    for counter in [u64::MAX, u64::MAX - 1, 1 << 63, 1 << 40] {
+        let n = ballot(counter, 0);
+        says(
+            &mut net,
+            0,
+            1,
+            &Paxos::Prepare { n, acc: Ballot::ZERO, len: 0, decided: 0, acked: 0, boot: 0, held: None },
+        );
+        says(&mut net, 0, 1, &Paxos::Nack { prom: n });
+        let far = Accept { n, from: u64::MAX, entries: vec![Bytes::new(); 3], decided: u64::MAX };
+        net.receive(0, 1, Opened::check(Frame::seal(&far).bytes().clone()).unwrap());
+        assert_eq!(net.nodes[1].0.prom(), Ballot::ZERO);
+    }
+    net.wires.clear();
+    net.act(1, |p, t| p.stand(t));
+    net.deliver(1, 2);
+    net.deliver(2, 1);
+    assert!(net.nodes[1].0.leads());
+    net.act(1, |p, t| p.propose(vec![Bytes::from_static(b"a")], t));
+    net.deliver(1, 2);
+    net.deliver(2, 1);
+    assert_eq!(net.decided(1), [Bytes::from_static(b"a")]);
+}
+
+#[test]
+fn promises_that_contradict_each_other_elect_nobody_and_panic_nobody() {
+    let mut net = Net::new(3);
+    net.act(0, |p, t| p.stand(t));
+    let n = net.nodes[0].0.ballot();
+    let sess = Session { inc: 1, number: 1 };
+    let promise = |len, decided, from, suffix: usize| Paxos::Promise {
+        n,
+        sess,
+        acc: Ballot::ZERO,
+        len,
+        decided,
+        from,
+        at: from,
+        suffix: vec![Bytes::new(); suffix],
+        held: 0,
+    };
+    // A hole, a length beyond all logs, more decided than there is: as good as not said.
+    for lie in [promise(9, 0, 5, 4), promise(u64::MAX, 0, u64::MAX, 0), promise(2, 9, 0, 2)] {
+        says(&mut net, 1, 0, &lie);
+        assert!(net.nodes[0].0.stands());
+    }
+    // The truth.
+    says(&mut net, 1, 0, &promise(0, 0, 0, 0));
+    assert!(net.nodes[0].0.leads());
 }

@@ -11,6 +11,7 @@
 
 mod bounds;
 mod config;
+mod credible;
 mod digest;
 mod disk;
 mod frame;
@@ -27,6 +28,7 @@ mod turn;
 
 pub use bounds::{Bounds, SharedBounds};
 pub use config::{Config, Origin, Timing};
+pub use credible::{Highest, MAX_COUNT, MAX_LEAP, is_range, may_follow};
 pub use digest::Digest;
 pub use disk::{Batch, Disk, DiskError, LogId, Row, RowKey, Rows, Store, Stored, StoredLog, Var};
 pub use frame::{Component, Frame, FrameError, HEADER, MAX_BODY, Message, Opened, Slot, Stamp};

@@ -58,6 +58,7 @@ mutants! {
     CopiedVotes: "a data directory that knows that it is a copy votes",
     MarkForgotten: "a disk that ends before a commit mark that it has shown votes",
     PrefixHashUnchecked: "the hash of a decided prefix is not compared",
+    StrangersBelieved: "a formed member forgets what it holds for another's word",
     BootAnew: "a boot that nobody has recorded is not told again",
     CandidacyOnNack: "a Nack starts a candidacy",
     HappyWithoutMajority: "a leader stays happy though a majority has promised away",

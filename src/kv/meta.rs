@@ -3,6 +3,7 @@
 use super::error::Malformed;
 use super::revision::Revision;
 use super::session::{Session, Sessions};
+use crate::kernel::MAX_COUNT;
 use bytes::Bytes;
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
@@ -111,6 +112,16 @@ impl Meta {
         sessions
     }
 
+    /// Whether revisions can be counted on from it. A peer may have made it.
+    fn is_countable(&self) -> bool {
+        let most = MAX_COUNT.cast_signed();
+        let from = |least, revision: i64| (least..=most).contains(&revision);
+        from(0, self.revision)
+            && from(-1, self.compacted)
+            && from(-1, self.settled.0)
+            && self.applied <= MAX_COUNT
+    }
+
     /// The format, the content, and a checksum of both.
     pub(super) fn encode(&self) -> Bytes {
         let out =
@@ -128,7 +139,8 @@ impl Meta {
         }
         match content.split_first() {
             Some((&FORMAT, content)) => {
-                postcard::from_bytes(content).map_err(|e| Malformed::invalid(WHAT, e))
+                let meta: Meta = postcard::from_bytes(content).map_err(|e| Malformed::invalid(WHAT, e))?;
+                if meta.is_countable() { Ok(meta) } else { Err(invalid("its revisions are none")) }
             }
             Some((&found, _)) if found > FORMAT => {
                 Err(Malformed::Newer { what: WHAT, found, newest: FORMAT })

@@ -1,6 +1,6 @@
 //! What a finished checkpoint says besides its rows.
 
-use crate::kernel::ReplicatedBounds;
+use crate::kernel::{MAX_COUNT, ReplicatedBounds};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -36,7 +36,11 @@ impl Meta {
             return None;
         }
         match content.split_first() {
-            Some((&FORMAT, content)) => postcard::from_bytes(content).ok(),
+            // A peer may have made it: what is counted on from it must fit.
+            Some((&FORMAT, content)) => {
+                let countable = |meta: &Self| meta.next <= MAX_COUNT && meta.applied <= MAX_COUNT;
+                postcard::from_bytes(content).ok().filter(countable)
+            }
             Some(_) | None => None,
         }
     }

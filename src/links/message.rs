@@ -1,6 +1,6 @@
 //! What the two ends of a link say to each other.
 
-use crate::kernel::{Component, Incarnation, Message, Slot};
+use crate::kernel::{Component, Incarnation, MAX_COUNT, Message, Slot};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -52,13 +52,24 @@ impl LinkMessage {
     }
 }
 
+impl LinkMessage {
+    /// Whether its numbers can be counted on from.
+    pub fn is_countable(&self) -> bool {
+        let numbers = match self {
+            Self::Data { inc, low, number, .. } => [*inc, *low, *number],
+            Self::Ack { inc, of, below, .. } => [*inc, *of, *below],
+        };
+        numbers.into_iter().all(|number| number < MAX_COUNT)
+    }
+}
+
 impl Message for LinkMessage {
     const COMPONENT: Component = Component::Link;
 
     fn kind(&self) -> u8 {
         match self {
-            Self::Data { channel, .. } => 4 * channel.0 + 1,
-            Self::Ack { channel, .. } => 4 * channel.0 + 2,
+            Self::Data { channel, .. } => channel.0.wrapping_mul(4).wrapping_add(1),
+            Self::Ack { channel, .. } => channel.0.wrapping_mul(4).wrapping_add(2),
         }
     }
 

@@ -119,7 +119,10 @@ impl Stubborn {
 
     /// The other end of a link says something.
     pub fn upon(&mut self, from: ProcessId, message: LinkMessage, turn: &mut Turn) -> Option<Taken> {
-        if message.channel() != self.channel || from.index() >= self.config.processes {
+        if message.channel() != self.channel
+            || from.index() >= self.config.processes
+            || !message.is_countable()
+        {
             return None;
         }
         match message {

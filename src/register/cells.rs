@@ -1,6 +1,7 @@
 //! A process' replicas of the registers, in stable storage.
 
-use crate::kernel::{Bounds, ProcessId, Stored, Turn, Undecodable};
+use super::MAX_NAME;
+use crate::kernel::{Config, MAX_COUNT, ProcessId, Stored, Turn, Undecodable};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -16,11 +17,16 @@ pub struct Tag {
 }
 
 impl Tag {
-    /// The lowest tag of a writer above this one.
-    pub fn next(self, writer: ProcessId) -> Self {
-        Self { number: self.number + 1, writer }
+    /// The lowest tag of a writer above this one; none at the end of all numbers.
+    pub fn next(self, writer: ProcessId) -> Option<Self> {
+        let number = self.number.checked_add(1).filter(|number| *number <= MAX_COUNT)?;
+        Some(Self { number, writer })
     }
 }
+
+/// How far the number of a tag may lie above that of the cell held here: more writes than any register
+/// sees while a replica is away. One that leaps further would leave no numbers to write with.
+const LEAP: u64 = 1 << 48;
 
 impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,17 +54,24 @@ const PREFIX: &str = "register/";
 pub(super) struct Cells {
     cells: BTreeMap<String, Cell>,
     bound: usize,
+    /// The most operations that are under way anywhere.
+    under_way: usize,
+    /// Bytes of a value.
+    bytes: usize,
+    processes: usize,
 }
 
 impl Cells {
-    pub(super) fn recover(bounds: &Bounds, stored: &Stored) -> Result<Self, Undecodable> {
+    pub(super) fn recover(config: &Config, stored: &Stored) -> Result<Self, Undecodable> {
+        let (bounds, processes) = (&config.bounds, config.processes);
         let mut cells = BTreeMap::new();
         for (var, bytes) in &stored.vars {
             let Some(name) = var.strip_prefix(PREFIX) else { continue };
             let cell = postcard::from_bytes(bytes).map_err(|_| Undecodable(var.to_string()))?;
             cells.insert(name.to_owned(), cell);
         }
-        Ok(Self { cells, bound: bounds.registers })
+        let under_way = bounds.requests.saturating_mul(processes);
+        Ok(Self { cells, bound: bounds.registers, under_way, bytes: bounds.register_bytes, processes })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -76,6 +89,21 @@ impl Cells {
     /// Whether a register of this name would be one too many.
     pub(super) fn is_full_for(&self, name: &str) -> bool {
         self.cells.len() >= self.bound && !self.cells.contains_key(name)
+    }
+
+    /// Whether a peer may hold such a cell.
+    pub(super) fn believes(&self, name: &str, cell: &Cell) -> bool {
+        let held = self.get(name).map_or(0, |held| held.tag.number);
+        cell.tag.number <= held.saturating_add(LEAP).min(MAX_COUNT)
+            && cell.tag.writer.index() < self.processes
+            && cell.value.len() <= self.bytes
+    }
+
+    /// Whether a cell of this name may be taken. Beside those that are asked for first there may be those
+    /// of operations that were under way when the last place was taken.
+    pub(super) fn has_room_for(&self, name: &str) -> bool {
+        (1..=MAX_NAME).contains(&name.len())
+            && (self.cells.contains_key(name) || self.cells.len() < self.bound + self.under_way)
     }
 
     /// Takes a cell, unless a newer one is there.

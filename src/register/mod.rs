@@ -73,7 +73,7 @@ impl Registers {
     /// # Errors
     /// When a stored cell does not decode.
     pub fn start(config: Config, inc: Incarnation, stored: &Stored) -> Result<Self, Undecodable> {
-        let cells = Cells::recover(&config.bounds, stored)?;
+        let cells = Cells::recover(&config, stored)?;
         let everybody = BestEffort::start(&config);
         Ok(Self {
             config,
@@ -177,11 +177,19 @@ impl Registers {
                 None
             }
             RegisterMessage::Impose { id, name, cell } => {
+                // Nothing that an operation could come to.
+                if !(self.cells.believes(&name, &cell) && self.cells.has_room_for(&name)) {
+                    return None;
+                }
                 self.cells.take(&name, cell, turn);
                 turn.send(from, &RegisterMessage::Imposed { id });
                 None
             }
             RegisterMessage::State { id, cell, refused } => {
+                let name = &self.operations.get(&id.number)?.name;
+                if cell.as_ref().is_some_and(|cell| !self.cells.believes(name, cell)) {
+                    return None;
+                }
                 let operation = self.mine(id)?;
                 if operation.phase != Phase::Consult || operation.answered.contains(from) {
                     return None;
@@ -257,8 +265,11 @@ impl Registers {
                             true => own,
                             false => seen.max(own),
                         };
+                        let Some(tag) = above.next(self.config.me) else {
+                            return self.operations.remove(&number).map(Operation::exhausted);
+                        };
                         let value = operation.ask.value().cloned().unwrap_or_default();
-                        Cell { tag: above.next(self.config.me), value }
+                        Cell { tag, value }
                     }
                 };
                 // The own cell is stored in this turn: its frames wait for that.

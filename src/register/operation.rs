@@ -59,6 +59,11 @@ pub enum Failed {
     /// There are as many registers as there may be; nothing was written.
     #[error("kvorum: there are as many registers as the replicas keep; use one that exists")]
     Full,
+    /// No number is left above that of its value; nothing was written.
+    #[error(
+        "kvorum: the register can be written no more: its number is at the end of all numbers; use another"
+    )]
+    Exhausted,
     /// No majority answered in time, and nothing was written.
     #[error("kvorum: no majority of the replicas answered in time; nothing was written")]
     NoMajority,
@@ -176,6 +181,10 @@ impl Operation {
         self.highest = Some(cell);
         self.answered = ProcessSet::default();
         self.resend = resend;
+    }
+
+    pub(super) fn exhausted(self) -> Return {
+        Return { request: self.request, outcome: Err(Failed::Exhausted) }
     }
 
     pub(super) fn give_up(self) -> Return {

@@ -305,7 +305,7 @@ impl<M: StateMachine> Stack<M> {
     fn install(&mut self, snapshot: Installed<ReplicaLoader<M::Loader>>, turn: &mut Turn, up: Out<'_, M>) {
         let Installed { applied, prom, loader } = snapshot;
         let ReplicaLoader { meta, machine } = loader;
-        if applied <= self.paxos.decided() || meta.applied != applied {
+        if meta.applied != applied || !self.paxos.may_install(applied, prom) {
             return;
         }
         let Some(mut machine) = M::load(machine) else {
@@ -334,6 +334,7 @@ impl<M: StateMachine> Stack<M> {
         self.now += 1;
         let facts = self.facts();
         self.paxos.set_voters(facts.voters);
+        self.paxos.set_boots(self.members.boots());
         self.members.tick(self.now, turn);
         if self.detector.tick(self.now, &facts, turn) {
             self.paxos.stand(turn);
@@ -422,6 +423,7 @@ impl<M: StateMachine> Stack<M> {
     /// `upon condition`: what follows from what happened, until nothing does.
     fn settle(&mut self, turn: &mut Turn, up: Out<'_, M>) {
         self.paxos.set_voters(self.members.voters());
+        self.paxos.set_boots(self.members.boots());
         if self.members.distrust().is_some() {
             self.refuse(up);
         }

@@ -206,6 +206,67 @@ fn a_replica_that_boots_often_unheard_still_counts() {
     assert_eq!(replicas[1].members.voters().len(), 3);
 }
 
+/// Of a peer that speaks for the first time.
+const LIFE: Life = Life { inc: 1, number: 1, mark: 0 };
+
+/// What others may say to a formed member so that it forgets itself: another disk of it, and that it
+/// has lost its memory. It names its boot, as if one knew.
+fn slandered(mutants: Mutants) -> Option<Distrust> {
+    let (mut replicas, _) = copied();
+    replicas[1] = Replica::boot_of(1, replicas[1].directory.clone(), 51, Origin::Own, mutants);
+    talk(&mut replicas);
+    let set = vec![100, 999, 102];
+    let hello = Membership::Hello {
+        configuration: 7,
+        disk: 100,
+        inc: 1,
+        boot: 1,
+        life: LIFE,
+        set,
+        ask: true,
+        ack: None,
+    };
+    let life = replicas[1].members.life.number;
+    replicas[1].hear(0, hello);
+    for reason in [Distrust::OtherDisk, Distrust::Forgot, Distrust::Damaged, Distrust::Copied] {
+        replicas[1].hear(0, Membership::Amnesia { life, reason });
+    }
+    // Of a boot that is not the last one.
+    replicas[1].hear(0, Membership::Amnesia { life: life ^ 1, reason: Distrust::RolledBack });
+    replicas[1].members.distrust()
+}
+
+#[test]
+fn a_formed_member_forgets_nothing_for_anothers_word() {
+    assert_eq!(slandered(Mutants::default()), None);
+}
+
+#[test]
+#[cfg(feature = "mutants")]
+fn mutant_strangers_believed() {
+    assert_eq!(slandered(Mutants::only(Mutant::StrangersBelieved)), Some(Distrust::OtherDisk));
+}
+
+#[test]
+fn an_incarnation_that_leaps_is_not_recorded() {
+    let (mut replicas, _) = copied();
+    let hello = |inc| Membership::Hello {
+        configuration: 7,
+        disk: 101,
+        inc,
+        boot: 77,
+        life: Life { inc, number: 77, mark: 0 },
+        set: vec![100, 101, 102],
+        ask: true,
+        ack: None,
+    };
+    replicas[0].hear(1, hello(u64::MAX));
+    replicas[1] = Replica::boot(1, replicas[1].directory.clone(), 61);
+    talk(&mut replicas);
+    assert_eq!(replicas[1].members.distrust(), None);
+    assert_eq!(replicas[1].members.voters().len(), 3);
+}
+
 /// Three members, of which the second comes back on a copy that no peer can tell from the original.
 fn back_on_a_copy(origin: Origin, mutants: Mutants) -> Vec<Replica> {
     let (mut replicas, _) = copied();

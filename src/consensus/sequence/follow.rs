@@ -2,7 +2,7 @@
 
 use super::{Notice, Role, SequencePaxos};
 use crate::consensus::messages::{Accept, Held, Paxos, Session};
-use crate::kernel::{Ballot, Bound, Mutant, ProcessId, Turn};
+use crate::kernel::{Ballot, Bound, Mutant, ProcessId, Turn, is_range};
 use bytes::Bytes;
 
 impl SequencePaxos {
@@ -12,7 +12,9 @@ impl SequencePaxos {
         if !self.votes() || !self.voters.contains(from) || n.process != from || from == self.config.me {
             return;
         }
-        self.highest = self.highest.max(n);
+        if !(self.highest.believes(n) && is_range(index, entries.len())) {
+            return;
+        }
         if n < self.acceptor.prom() {
             turn.send(from, &Paxos::Nack { prom: self.acceptor.prom() });
             return;
@@ -54,7 +56,6 @@ impl SequencePaxos {
         if n.process != from {
             return;
         }
-        self.highest = self.highest.max(n);
         if n < self.acceptor.prom() {
             turn.send(from, &Paxos::Nack { prom: self.acceptor.prom() });
             return;

@@ -36,12 +36,12 @@ impl SequencePaxos {
                     candidate.asked = now;
                     let (n, promised) = (candidate.n, candidate.promised());
                     let missing = self.config.peers().filter(|p| !promised.contains(*p));
-                    turn.send_all(missing, &prepare((n, 0, None), &self.acceptor));
+                    turn.send_all(missing, &prepare((n, 0, None), 0, &self.acceptor));
                     self.ask_for_suffix(turn);
                 }
             }
             Role::Leader(leader) => {
-                leader.tick(&self.acceptor, now, turn);
+                leader.tick(&self.acceptor, &self.boots, now, turn);
                 let connected = alive.len() + 1 >= self.config.majority();
                 if leader.is_stuck(&self.acceptor, connected, now)
                     && !self.config.mutants.on(Mutant::LeaderNeverGivesUp)

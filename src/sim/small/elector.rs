@@ -161,7 +161,7 @@ impl Elector {
                 // That it differs the monitor sees, too.
                 Notice::Diverged(_) => {}
                 // Logs are short here, nobody forgets, and nobody reads.
-                Notice::Behind { .. } | Notice::Forgot | Notice::ReadAt { .. } => {
+                Notice::Behind { .. } | Notice::Forgot { .. } | Notice::ReadAt { .. } => {
                     unreachable!("{notice:?} in a world of few entries")
                 }
             }

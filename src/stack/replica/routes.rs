@@ -106,6 +106,9 @@ impl<M: StateMachine> Stack<M> {
             }
             Component::Detector => {
                 if let Ok(message) = frame.message::<Heartbeat>() {
+                    if !self.paxos.believes(message.ballots()) {
+                        return;
+                    }
                     let facts = self.facts();
                     let prom = self.detector.upon(from, message, &facts, turn);
                     if let Some(prom) = prom
@@ -168,7 +171,7 @@ impl<M: StateMachine> Stack<M> {
             }
             Notice::Behind { source } => self.catch_up.begin(source, self.paxos.decided(), turn),
             Notice::MayStand => self.paxos.stand(turn),
-            Notice::Forgot => self.members.upon_forgot(turn),
+            Notice::Forgot { boot } => self.members.upon_forgot(boot, turn),
             Notice::Diverged(divergence) => self.log_differs = Some(divergence),
         }
     }
@@ -177,7 +180,7 @@ impl<M: StateMachine> Stack<M> {
         match message {
             TotalOrderMessage::Forward { entries } => {
                 if self.paxos.leads() {
-                    self.total_order.enqueue(entries, turn);
+                    self.total_order.upon_forward(from, entries, turn);
                 }
             }
             TotalOrderMessage::ReadAsk { inc, number } => self.paxos.ask_read((from, inc, number), turn),
@@ -189,6 +192,10 @@ impl<M: StateMachine> Stack<M> {
         match message {
             CatchUpMessage::Ask { from: asked, snapshot } => self.give(from, asked, snapshot, turn, up),
             CatchUpMessage::Entries { from: first, entries, decided, prefix, prom } => {
+                // What nobody asked for is nobody's answer.
+                if self.catch_up.source() != Some(from) {
+                    return;
+                }
                 self.paxos.learn(from, (first, entries), prefix, prom, turn);
                 self.learner_gate(decided);
                 self.catch_up.upon_entries(from, self.paxos.decided(), decided, turn);
