@@ -14,7 +14,7 @@ use draw::Draw;
 use fastrand::Rng;
 use kvorum::broadcast::{BroadcastMessage, CatchUpMessage, CrossCheckMessage, Entry, TotalOrderMessage};
 use kvorum::consensus::{Accept, Heartbeat, Membership, Paxos};
-use kvorum::kernel::{Component, Frame, Message, Opened, ProcessId};
+use kvorum::kernel::{Component, Frame, HEADER, Message, Opened, ProcessId};
 use kvorum::ledger;
 use kvorum::links::LinkMessage;
 use kvorum::register::RegisterMessage;
@@ -50,7 +50,6 @@ fn drawn(component: Component, draw: &mut Draw) -> Opened {
 
 /// A real frame, damaged so that its check does not notice.
 fn damaged(bytes: &[u8], rng: &mut Rng) -> Option<Opened> {
-    const HEADER: usize = 12;
     let (header, body) = bytes.split_at(HEADER);
     let mut body = body.to_vec();
     for _ in 0..rng.usize(1..4) {
@@ -70,12 +69,13 @@ fn damaged(bytes: &[u8], rng: &mut Rng) -> Option<Opened> {
             _ => drop(body.splice(at.., [])),
         }
     }
-    let mut sealed = header[..4].to_vec();
-    sealed.extend((body.len() as u32).to_be_bytes());
+    // Version, component, kind, 0; length; checksum of everything but itself; stamp; body.
+    let (start, stamp) = (header[..4].to_vec(), &header[12..]);
+    let mut sealed = [start, (body.len() as u32).to_be_bytes().to_vec()].concat();
     let mut crc = crc32fast::Hasher::new();
-    crc.update(&sealed);
-    crc.update(&body);
+    [&sealed, stamp, &body].into_iter().for_each(|part| crc.update(part));
     sealed.extend(crc.finalize().to_be_bytes());
+    sealed.extend(stamp);
     sealed.extend(body);
     Opened::check(sealed.into()).ok()
 }
@@ -98,13 +98,19 @@ fn is_allowed(liars: Liars, frame: &Opened) -> bool {
                 !matches!(frame.message(), Ok(CatchUpMessage::Entries { .. } | CatchUpMessage::Chunk(_)))
             }
             Component::Proposal => false,
-            Component::Consensus => !matches!(
-                frame.message(),
-                Ok(Paxos::AcceptSync { .. }
-                    | Paxos::Decide { .. }
-                    | Paxos::Promise { .. }
-                    | Paxos::Accepted { .. })
-            ),
+            // Who is told of another decided prefix halts, until a person has looked.
+            Component::Consensus => {
+                !matches!(
+                    frame.message(),
+                    Ok(Paxos::Prepare { n, .. } | Paxos::Diverged { n, .. }) if n.counter < 1 << 40
+                ) && !matches!(
+                    frame.message(),
+                    Ok(Paxos::AcceptSync { .. }
+                        | Paxos::Decide { .. }
+                        | Paxos::Promise { .. }
+                        | Paxos::Accepted { .. })
+                )
+            }
             _ => true,
         }
 }

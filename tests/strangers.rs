@@ -6,7 +6,7 @@ mod cluster;
 use bytes::Bytes;
 use cluster::{Cluster, PATIENCE};
 use kvorum::broadcast::BroadcastMessage;
-use kvorum::consensus::{Accept, Distrust, Membership, Paxos};
+use kvorum::consensus::{Accept, Distrust, Life, Membership, Paxos};
 use kvorum::kernel::{Ballot, Frame, Message, ProcessId};
 use kvorum::proto::peer::peer_client::PeerClient;
 use kvorum::proto::peer::peer_server::{Peer, PeerServer};
@@ -99,11 +99,21 @@ fn lies(line: &Line, process: u8) {
         acc: n,
         len: u64::MAX,
         decided: u64::MAX,
+        hash: 7,
         acked: u64::MAX,
         boot: 7,
         held: None,
     });
-    line.lie(&Paxos::Prepare { n, acc: Ballot::ZERO, len: 0, decided: 0, acked: 0, boot: 0, held: None });
+    line.lie(&Paxos::Prepare {
+        n,
+        acc: Ballot::ZERO,
+        len: 0,
+        decided: 0,
+        hash: 0,
+        acked: 0,
+        boot: 0,
+        held: None,
+    });
     line.lie(&Paxos::Nack { prom: n });
     line.lie(&Accept { n, from: u64::MAX, entries: vec![Bytes::new(); 2], decided: u64::MAX });
     let set = vec![1, 2, 3];
@@ -112,11 +122,12 @@ fn lies(line: &Line, process: u8) {
         disk: 1,
         inc: u64::MAX,
         boot: 1,
+        life: Life { inc: u64::MAX, number: 1, mark: u64::MAX },
         set,
         ask: true,
         ack: Some(1),
     });
-    line.lie(&Membership::Amnesia { boot: 1, reason: Distrust::OtherDisk });
+    line.lie(&Membership::Amnesia { life: 1, reason: Distrust::OtherDisk });
     line.lie(&BroadcastMessage::Have {
         counts: true,
         rows: vec![vec![Default::default(); 3]; 3],

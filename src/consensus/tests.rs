@@ -299,7 +299,16 @@ fn a_ballot_at_the_end_of_all_ballots_is_promised_by_nobody() {
             &mut net,
             0,
             1,
-            &Paxos::Prepare { n, acc: Ballot::ZERO, len: 0, decided: 0, acked: 0, boot: 0, held: None },
+            &Paxos::Prepare {
+                n,
+                acc: Ballot::ZERO,
+                len: 0,
+                decided: 0,
+                hash: 0,
+                acked: 0,
+                boot: 0,
+                held: None,
+            },
         );
         says(&mut net, 0, 1, &Paxos::Nack { prom: n });
         let far = Accept { n, from: u64::MAX, entries: vec![Bytes::new(); 3], decided: u64::MAX };
@@ -329,6 +338,7 @@ fn promises_that_contradict_each_other_elect_nobody_and_panic_nobody() {
         acc: Ballot::ZERO,
         len,
         decided,
+        hash: 0,
         from,
         at: from,
         suffix: vec![Bytes::new(); suffix],
