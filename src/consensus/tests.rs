@@ -34,6 +34,7 @@ impl Disk for Memory {
 
 struct Net {
     bounds: Bounds,
+    mutants: Mutants,
     nodes: Vec<(SequencePaxos, Journal<()>)>,
     disks: Vec<Memory>,
     wires: Vec<(usize, usize, Opened)>,
@@ -45,8 +46,12 @@ impl Net {
     }
 
     fn bounded(n: usize, bounds: Bounds) -> Self {
+        Self::with(n, bounds, Mutants::default())
+    }
+
+    fn with(n: usize, bounds: Bounds, mutants: Mutants) -> Self {
         let disks = (0..n).map(|_| Memory::default()).collect();
-        let mut net = Self { bounds, nodes: Vec::new(), disks, wires: Vec::new() };
+        let mut net = Self { bounds, mutants, nodes: Vec::new(), disks, wires: Vec::new() };
         net.nodes = (0..n).map(|me| net.boot(me, n, 1)).collect();
         net
     }
@@ -62,7 +67,7 @@ impl Net {
             origin: Origin::Own,
             timing: Timing::default(),
             bounds: self.bounds,
-            mutants: Mutants::default(),
+            mutants: self.mutants,
         };
         let mut paxos = SequencePaxos::start(config.clone(), inc, &self.disks[me].0, 0).unwrap();
         paxos.set_voters(config.members().collect());

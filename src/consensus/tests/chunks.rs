@@ -215,6 +215,45 @@ fn another_leader_begins_anew() {
     assert_eq!(net.decided(1), entries("abcde"));
 }
 
+/// Process 0 has a part of what a leader adopted, and then all of what another one did, whose log is
+/// another: the log of process 0.
+fn two_leaders(mutants: Mutants) -> Vec<Bytes> {
+    let mut net = Net::with(5, small(), mutants);
+    let elect = |net: &mut Net, leader: usize, voters: [usize; 2]| {
+        net.wires.clear();
+        net.act(leader, |p, t| p.stand(t));
+        for voter in voters {
+            net.deliver(leader, voter);
+            net.deliver(voter, leader);
+        }
+        assert!(net.nodes[leader].0.leads());
+    };
+    // Nobody hears of what either proposes; each is elected again, and adopts its own log.
+    elect(&mut net, 2, [1, 4]);
+    net.act(2, |p, t| p.propose(entries("abcde"), t));
+    elect(&mut net, 2, [1, 0]);
+    net.deliver(2, 0);
+    assert_eq!(net.nodes[0].0.log().len(), 0, "two of five entries are staged");
+    let above = net.nodes[2].0.ballot();
+    net.act(3, |p, _| p.outranked(above));
+    elect(&mut net, 3, [1, 4]);
+    net.act(3, |p, t| p.propose(entries("xyz"), t));
+    elect(&mut net, 3, [1, 4]);
+    net.talk(3, 0);
+    net.log(0)
+}
+
+#[test]
+fn what_was_staged_of_one_log_is_no_part_of_another() {
+    assert_eq!(two_leaders(Mutants::default()), entries("xyz"));
+}
+
+#[test]
+#[cfg(feature = "mutants")]
+fn the_mutant_that_keeps_chunks_of_another_session_makes_one_log_of_two() {
+    assert_eq!(two_leaders(Mutants::only(Mutant::ChunkOfAnotherSession)), entries("abz"));
+}
+
 #[test]
 fn what_is_not_decided_is_no_reason_to_be_behind() {
     // Each entry is as large as what may be decided and sent, and larger than what may be undecided.
