@@ -101,6 +101,7 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         Mutant::PositionsByName => (P::StablePositions, All, STEPS, 20),
         Mutant::DeliveriesKept => (P::BoundedMemory, All, STEPS, 20),
         Mutant::TrimmedUnacknowledged => (P::KeptForCursor, All, STEPS, 20),
+        Mutant::TrimmedUntold => (P::ToldFirst, All, STEPS, 40),
         Mutant::RedeliveredAfterStop => (P::Stop, All, STEPS, 20),
         Mutant::WindowIgnored => (P::BoundedPending, All, STEPS, 20),
         Mutant::StoppedUnsaved => (P::Stop, All, STEPS, 100),

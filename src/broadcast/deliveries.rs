@@ -15,9 +15,21 @@
 //! trimmed, oldest first, once whoever has a name here has acknowledged it; what exceeds twice as
 //! much is trimmed in any case. So that what is trimmed is never delivered again, the numbers of
 //! everything delivered are stored with the trim: a watermark and a window for each origin.
+//!
+//! Nothing is trimmed before it is told. A trim that knew nothing of what was told could end a
+//! record in the very commit that began it:
+//!
+//! ```text
+//! tick ─ appends Gap(m0), trims it: the log exceeds its bound ─ one commit ─ dies before it tells
+//! boot ─ tells what the log holds: of m0 nobody hears anything, and m1, which m0 caused, follows
+//! ```
+//!
+//! What was told a process hears from itself: the message that says so leaves with the stores of its
+//! turn, behind what earlier turns told. Until it comes the log may exceed its bound by what one or
+//! two commits hold.
 
 use super::causal::Context;
-use super::message::{Delivery, Guarantee, Topic};
+use super::message::{BroadcastMessage, Delivery, Guarantee, Topic};
 use super::seen::Seen;
 use crate::kernel::{
     Account, Bound, Bounds, Config, LogId, Logged, LoggedLog, Memory, Mutant, ProcessId, SLOT, Stored, Turn,
@@ -101,7 +113,8 @@ const FRESH: usize = 8;
 /// The delivery log of one process.
 ///
 /// Invariant: `sum` is that of the whole log; `base`, when it was stored last, was that of a prefix
-/// that reaches at least to the first record that is kept.
+/// that reaches at least to the first record that is kept. `first() ≤ told ≤ asked`, but for a log
+/// that was just recovered: it is told anew before it is trimmed.
 #[derive(Clone, Debug)]
 pub struct Deliveries {
     config: Config,
@@ -113,7 +126,11 @@ pub struct Deliveries {
     /// Appended, and not told yet; the last records of the log.
     news: Vec<Record>,
     /// Whether anything was told in this incarnation.
-    told: bool,
+    begun: bool,
+    /// Everything below was told in this incarnation.
+    told: u64,
+    /// What this process has asked itself about, and will be told.
+    asked: u64,
 }
 
 impl Deliveries {
@@ -135,7 +152,9 @@ impl Deliveries {
             base,
             topics: BTreeMap::new(),
             news: Vec::new(),
-            told: false,
+            begun: false,
+            told: 0,
+            asked: 0,
             log,
             config,
         };
@@ -161,13 +180,15 @@ impl Deliveries {
         Ok(deliveries)
     }
 
-    /// Deliveries: twice `delivery_entries` of `delivery_bytes`, where a subscriber lags; and what came
-    /// since the last tick, of every process a few windows of undelivered ones.
+    /// Deliveries: twice `delivery_entries` of `delivery_bytes`, where a subscriber lags; what came since
+    /// the last tick, of every process a few windows of undelivered ones; and what is not told, which is
+    /// what may wait for the disk, twice.
     pub fn memory(&self) -> Memory {
-        let Bounds { delivery_entries, delivery_bytes, undelivered, message_bytes, .. } = self.config.bounds;
+        let Bounds { delivery_entries, delivery_bytes, undelivered, message_bytes, journal_bytes, .. } =
+            self.config.bounds;
         let one = SLOT + Bounds::MESSAGE_HEADER;
         let fresh = FRESH * self.config.processes * undelivered as usize * (one + message_bytes);
-        let most = 2 * delivery_entries as usize * one + 2 * delivery_bytes + fresh;
+        let most = 2 * delivery_entries as usize * one + 2 * delivery_bytes + fresh + 2 * journal_bytes;
         let kept = (self.len() - self.first()) as usize;
         Memory::new(Account::Deliveries, (kept, self.log.bytes()), most)
     }
@@ -230,20 +251,33 @@ impl Deliveries {
 
     /// What was appended since this was last asked, and where it begins; at first all that is kept.
     pub fn take_news(&mut self) -> Option<(u64, Vec<Record>)> {
-        if self.told && self.news.is_empty() {
+        if self.begun && self.news.is_empty() {
             return None;
         }
-        self.told = true;
+        self.begun = true;
         let news = std::mem::take(&mut self.news);
         Some((self.len() - news.len() as u64, news))
     }
 
-    /// Drops what retention does not keep. From `wanted` on nothing is acknowledged yet. Whether
-    /// anything was dropped.
+    /// This process hears from itself that everything below `end` was told.
+    pub fn upon_told(&mut self, end: u64) {
+        self.told = self.told.max(end);
+    }
+
+    /// Drops what retention does not keep and was told. From `wanted` on nothing is acknowledged yet.
+    /// Whether anything was dropped.
     pub fn trim(&mut self, wanted: u64, turn: &mut Turn) -> bool {
         let bounds = &self.config.bounds;
         let (entries, bytes) = (bounds.delivery_entries, bounds.delivery_bytes);
-        let before = self.beyond(entries, bytes).min(wanted).max(self.beyond(2 * entries, 2 * bytes));
+        let exceeds = self.beyond(entries, bytes).min(wanted).max(self.beyond(2 * entries, 2 * bytes));
+        if exceeds > self.asked && self.begun {
+            self.asked = self.len() - self.news.len() as u64;
+            turn.send(self.config.me, &BroadcastMessage::Told { end: self.asked });
+        }
+        let before = match self.config.mutants.on(Mutant::TrimmedUntold) {
+            true => exceeds,
+            false => exceeds.min(self.told),
+        };
         if before <= self.first() || self.config.mutants.on(Mutant::DeliveriesKept) {
             return false;
         }

@@ -153,6 +153,11 @@ pub enum BroadcastMessage {
         /// Of each origin: the numbers of the messages that the sender held, and keeps no more.
         gone: Vec<Seen>,
     },
+    /// To itself: everything below a position of the delivery log was told.
+    Told {
+        /// One past the last position.
+        end: u64,
+    },
 }
 
 impl Message for BroadcastMessage {
@@ -162,13 +167,14 @@ impl Message for BroadcastMessage {
         match self {
             Self::Relay { .. } => 1,
             Self::Have { .. } => 2,
+            Self::Told { .. } => 3,
         }
     }
 
     fn slot(&self) -> Slot {
         match self {
             Self::Relay { .. } => Slot::Window,
-            Self::Have { .. } => Slot::Newest,
+            Self::Have { .. } | Self::Told { .. } => Slot::Newest,
         }
     }
 }

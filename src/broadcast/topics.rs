@@ -325,7 +325,10 @@ impl Topics {
     /// A frame for the modules of this one.
     pub fn upon_frame(&mut self, from: ProcessId, frame: &Opened, turn: &mut Turn) {
         if let Ok(message) = frame.message::<BroadcastMessage>() {
-            self.broadcast.upon(from, message, &self.deliveries, turn);
+            match message {
+                BroadcastMessage::Told { end } if from == self.config.me => self.deliveries.upon_told(end),
+                message => self.broadcast.upon(from, message, &self.deliveries, turn),
+            }
         } else if let Ok(message) = frame.message::<LinkMessage>() {
             for delivered in self.best_effort.upon(from, message, turn) {
                 self.take(delivered, turn);

@@ -207,6 +207,8 @@ impl UniformReliable {
                     self.upon_have(from, counts, rows, Said { held: Vec::new(), delivered, gone }, turn);
                 }
             }
+            // Of the delivery log, which every process has for itself.
+            BroadcastMessage::Told { .. } => {}
         }
     }
 

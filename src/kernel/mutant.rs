@@ -97,6 +97,7 @@ mutants! {
     HintRestartsAtTheEnd: "the first hint after a recovery leaves out what was there before",
     PositionsByName: "a recovered process tells its deliveries in the order of their names",
     TrimmedUnacknowledged: "the delivery log is trimmed though a subscriber has not acknowledged it",
+    TrimmedUntold: "the delivery log is trimmed though what goes was not told yet",
     RedeliveredAfterStop: "an acknowledged delivery is delivered again after a recovery",
     NotRedelivered: "a delivery that is not acknowledged is delivered once only",
     WindowIgnored: "a subscriber is delivered more than its window",

@@ -51,6 +51,13 @@ struct Seen {
     forgot: bool,
 }
 
+impl Seen {
+    /// One past the last position that was ever told.
+    fn ever_told(&self) -> u64 {
+        self.log.last_key_value().map_or(0, |(position, _)| position + 1)
+    }
+}
+
 /// The deliveries of all processes.
 #[derive(Clone, Debug)]
 pub(super) struct Broadcasts {
@@ -145,8 +152,12 @@ impl Broadcasts {
     }
 
     /// Something became durable at a process: messages that it relays, or has delivered, perhaps.
-    pub(super) fn stored(&mut self, p: ProcessId, disk: &SimDisk) {
+    pub(super) fn stored(&mut self, p: ProcessId, disk: &SimDisk) -> Verdict {
         let seen = &mut self.seen[p.index()];
+        let (first, told) = (disk.extent(LogId::DELIVERIES).0, seen.ever_told());
+        ensure(first <= told, Property::ToldFirst, || {
+            format!("{p} keeps deliveries from {first} on, and has told of those below {told} alone")
+        })?;
         let relayed = |e: &Bytes| postcard::from_bytes::<Relayed>(e).ok().map(|m| m.payload);
         let delivered = |e: &Bytes| match postcard::from_bytes(e) {
             Ok(Record::Delivery(delivery)) => Some(delivery.payload),
@@ -155,14 +166,14 @@ impl Broadcasts {
         let mut held = entries(disk, LogId::RELAYED, seen.relayed, relayed);
         held.extend(entries(disk, LogId::DELIVERIES, seen.stored, delivered));
         (seen.relayed, seen.stored) = (disk.extent(LogId::RELAYED).1, disk.extent(LogId::DELIVERIES).1);
-        if seen.forgot {
-            return;
-        }
-        for asked in held.iter().filter_map(number) {
-            if let Some(asked) = self.asked.get_mut(asked) {
-                asked.holders.insert(p);
+        if !seen.forgot {
+            for asked in held.iter().filter_map(number) {
+                if let Some(asked) = self.asked.get_mut(asked) {
+                    asked.holders.insert(p);
+                }
             }
         }
+        Ok(())
     }
 
     /// Whether a position was ever told.
@@ -179,13 +190,13 @@ impl Broadcasts {
     pub(super) fn told(&mut self, p: ProcessId, told: &TopicIndication, disk: &SimDisk) -> Verdict {
         let TopicIndication::Delivered { first, records, .. } = told else { return Ok(()) };
         let end = first + records.len() as u64;
-        let (durable_first, durable) = disk.extent(LogId::DELIVERIES);
+        let durable = disk.extent(LogId::DELIVERIES).1;
         ensure(end <= durable, Property::DurableHint, || {
             format!("{p} tells of deliveries up to {end}, and {durable} are durable there")
         })?;
         let seen = &mut self.seen[p.index()];
         if let Some((kept, length)) = seen.recovered.take() {
-            ensure(*first <= kept.max(durable_first) && end >= length, Property::CompleteHint, || {
+            ensure(*first <= kept && end >= length, Property::CompleteHint, || {
                 format!("{p} recovers with deliveries {kept}..{length}, and tells first of {first}..{end}")
             })?;
         } else {
@@ -195,13 +206,6 @@ impl Broadcasts {
         }
         seen.told = end;
         for (position, record) in (*first..).zip(records) {
-            // Stored and trimmed again in one batch: it was durable, and nobody saw it on the disk.
-            if position < durable_first
-                && let Record::Delivery(delivery) = record
-                && let Some(asked) = number(&delivery.payload).and_then(|n| self.asked.get_mut(n))
-            {
-                asked.holders.insert(p);
-            }
             self.record_told(p, position, record)?;
         }
         Ok(())

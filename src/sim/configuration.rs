@@ -177,7 +177,7 @@ mod tests {
             world.arrives(leader, Event::Execute { request, command, patience: 9 });
             world.handle(leader, usize::MAX).unwrap();
             world.disk(leader, None).unwrap();
-            world.send_next(leader);
+            world.send_next(leader).unwrap();
         }
         world.arrives(leader, Event::Tick);
         world.arrives(leader, Event::Read { request: 9, patience: 9 });

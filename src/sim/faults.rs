@@ -112,7 +112,7 @@ impl World {
             }
         }
         if self.apart.is_none() {
-            self.topics.stored(p, &process.disk);
+            self.topics.stored(p, &process.disk)?;
         }
         if changed || result.is_ok() {
             let step = self.step;

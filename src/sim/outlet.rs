@@ -13,10 +13,17 @@ use crate::stack::{Event, Indication};
 
 impl World {
     /// The next frame leaves a process.
-    pub(super) fn send_next(&mut self, p: ProcessId) {
+    pub(super) fn send_next(&mut self, p: ProcessId) -> Verdict {
         let step = self.step;
-        let Some(alive) = self.processes[p.index()].alive.as_deref_mut() else { return };
-        let Some(exposed) = alive.frames.pop_front() else { return };
+        let next = self.alive(p).and_then(|alive| alive.frames.front());
+        if next.is_some_and(|frame| frame.get().to == p) {
+            // What it has told before, or with it, reaches those outside before the frame reaches it.
+            while self.alive(p).is_some_and(|alive| !alive.indications.is_empty()) {
+                self.show_next(p)?;
+            }
+        }
+        let Some(alive) = self.processes[p.index()].alive.as_deref_mut() else { return Ok(()) };
+        let Some(exposed) = alive.frames.pop_front() else { return Ok(()) };
         let Outgoing { to, frame } = Exposed::into_inner(exposed);
         let bytes = frame.bytes().clone();
         self.trace.fold(u64::from(crc(&bytes)));
@@ -26,19 +33,20 @@ impl World {
             if let Ok(frame) = Opened::check(bytes) {
                 alive.inbox.push_back(Event::Frame { from: p, frame });
             }
-            return;
+            return Ok(());
         }
         if alive.mute > 0 {
             alive.mute -= 1;
             self.coverage.send_omissions += 1;
             self.trace.note(step, || Note::Dropped { from: p, to, id: 0, bytes });
-            return;
+            return Ok(());
         }
         if self.network.send(p, to, alive.inc, &frame) == Sent::Dropped {
             self.coverage.dropped += 1;
         }
         let id = self.network.sent();
         self.trace.note(step, || Note::Sent { from: p, to, id, bytes });
+        Ok(())
     }
 
     /// The next indication leaves a process.

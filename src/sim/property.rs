@@ -100,6 +100,8 @@ properties! {
     CompleteHint = "complete hint",
     /// A position of the delivery log holds the same record in every incarnation.
     StablePositions = "stable positions",
+    /// Nothing is trimmed from the delivery log before it was told.
+    ToldFirst = "told before it is trimmed",
     /// Nothing is trimmed that is not acknowledged, while there is room; who falls off is told.
     KeptForCursor = "kept for the cursor",
     /// Effects of what is read are contiguous, and each happens at most once.

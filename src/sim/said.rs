@@ -122,6 +122,7 @@ fn broadcast(m: &BroadcastMessage, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             let rows: Vec<String> = rows.iter().map(|row| row_words(row)).collect();
             write!(f, "Have({}{})", rows.join(" "), if *counts { "" } else { ", counts nowhere" })
         }
+        BroadcastMessage::Told { end } => write!(f, "Told(deliveries below {end})"),
     }
 }
 

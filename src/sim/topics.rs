@@ -126,8 +126,8 @@ impl TopicClients {
         self.judge.booted(p, disk);
     }
 
-    pub(super) fn stored(&mut self, p: ProcessId, disk: &SimDisk) {
-        self.judge.stored(p, disk);
+    pub(super) fn stored(&mut self, p: ProcessId, disk: &SimDisk) -> Verdict {
+        self.judge.stored(p, disk)
     }
 
     pub(super) fn wiped(&mut self, p: ProcessId, formed: bool, kept: u64) -> Verdict {

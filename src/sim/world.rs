@@ -223,10 +223,10 @@ impl World {
             }
             Action::Expose { at, frame } => {
                 if frame {
-                    self.send_next(at)
+                    self.send_next(at)?;
                 } else {
-                    self.show_next(at)?
-                };
+                    self.show_next(at)?;
+                }
                 Ok(None)
             }
             Action::Tick { at } => {
@@ -362,7 +362,7 @@ impl World {
                 self.handle(p, usize::MAX)?;
             }
             while self.alive(p).is_some_and(|a| !a.frames.is_empty()) {
-                self.send_next(p);
+                self.send_next(p)?;
             }
             while self.alive(p).is_some_and(|a| !a.indications.is_empty()) {
                 self.show_next(p)?;

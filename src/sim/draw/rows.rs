@@ -171,6 +171,7 @@ fn focus(property: Option<Property>) -> Focus {
             | P::DurableHint
             | P::CompleteHint
             | P::StablePositions
+            | P::ToldFirst
             | P::KeptForCursor
             | P::ContiguousEffects
             | P::FairLoss

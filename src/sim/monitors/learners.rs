@@ -57,7 +57,7 @@ impl Learners {
             | Said::CatchUp(_)
             | Said::CrossCheck(_)
             | Said::Link(_)
-            | Said::Broadcast(BroadcastMessage::Relay { .. })
+            | Said::Broadcast(BroadcastMessage::Relay { .. } | BroadcastMessage::Told { .. })
             | Said::Register(RegisterMessage::Query { .. } | RegisterMessage::Impose { .. }) => false,
         };
         ensure(!votes, Property::Learners, || format!("{p} lost its memory, and says {said}"))

@@ -150,8 +150,7 @@ impl<K: Kind> Monitor<Topics> for Publishers<K> {
     }
 
     fn stored(&mut self, at: At<'_>) -> Verdict {
-        self.judge.stored(at.process, at.disk);
-        Ok(())
+        self.judge.stored(at.process, at.disk)
     }
 
     fn booted(&mut self, at: At<'_>) -> Verdict {

@@ -4,7 +4,8 @@
 use super::links::Links;
 use super::scenario::{At, Monitor, Scenario, Size, Trial};
 use crate::broadcast::{
-    Context, CursorError, Deliveries, Delivery, Guarantee, LoggedCursor, MessageId, Record, Topic,
+    BroadcastMessage, Context, CursorError, Deliveries, Delivery, Guarantee, LoggedCursor, MessageId, Record,
+    Topic,
 };
 use crate::kernel::{
     Bounds, Config, Held, Incarnation, LogId, Logged, Mutant, ProcessId, Protocol, Stored, Turn, Undecodable,
@@ -152,7 +153,14 @@ impl Protocol for Consumer {
         match event {
             Upon::Request(Ask::Put(number)) => self.put(number, turn),
             Upon::Request(Ask::Take) => self.take(turn, up),
-            Upon::Frame { .. } | Upon::Tick => {}
+            Upon::Frame { from, frame } => {
+                if let Ok(BroadcastMessage::Told { end }) = frame.message()
+                    && from == self.config.me
+                {
+                    self.deliveries.upon_told(end);
+                }
+            }
+            Upon::Tick => {}
         }
         self.tell(turn, up);
     }

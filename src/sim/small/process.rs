@@ -138,6 +138,11 @@ impl<S: Scenario> Alive<S> {
         None
     }
 
+    /// Whether something was told, and the next frame is for the process itself.
+    pub(super) fn tells_before_it_hears(&self, me: ProcessId) -> bool {
+        !self.indications.is_empty() && self.frames.front().is_some_and(|frame| frame.get().to == me)
+    }
+
     fn release(&mut self, release: Release<Indication<S>>) {
         self.frames.extend(release.frames);
         self.indications.extend(release.indications);

@@ -261,8 +261,7 @@ impl Adversary {
     /// A frame or an indication leaves.
     fn expose<S: Scenario>(&mut self, world: &mut World<S>, p: ProcessId) -> Verdict {
         if self.rng.bool() {
-            world.send(p);
-            Ok(())
+            world.send(p)
         } else {
             let told = world.process(p).alive.as_ref().is_some_and(|a| !a.indications.is_empty());
             self.coverage.add(Class::Indications, u64::from(told));

@@ -32,13 +32,19 @@ pub(super) struct Redelivery;
 
 impl Scenario for Redelivery {
     const NAME: &'static str = "redelivery";
-    const PROPERTIES: &'static [Property] =
-        &[Property::Stop, Property::Recurrence, Property::BoundedPending, Property::KeptForCursor];
+    const PROPERTIES: &'static [Property] = &[
+        Property::Stop,
+        Property::Recurrence,
+        Property::BoundedPending,
+        Property::KeptForCursor,
+        Property::ToldFirst,
+    ];
     const TRIALS: &'static [Trial] = &[
         Trial { mutant: Mutant::RedeliveredAfterStop, by: Property::Stop, seeds: 100, within: Some(TWO) },
         Trial { mutant: Mutant::NotRedelivered, by: Property::Recurrence, seeds: 20, within: Some(TWO) },
         Trial { mutant: Mutant::WindowIgnored, by: Property::BoundedPending, seeds: 20, within: None },
         Trial { mutant: Mutant::TrimmedUnacknowledged, by: Property::KeptForCursor, seeds: 20, within: None },
+        Trial { mutant: Mutant::TrimmedUntold, by: Property::ToldFirst, seeds: 20, within: None },
     ];
     const CLOSED: Option<Size> = Some(Size {
         processes: 2,
@@ -139,8 +145,7 @@ impl Monitor<Topics> for Readers {
     }
 
     fn stored(&mut self, at: At<'_>) -> Verdict {
-        self.judge.stored(at.process, at.disk);
-        Ok(())
+        self.judge.stored(at.process, at.disk)
     }
 
     fn booted(&mut self, at: At<'_>) -> Verdict {

@@ -201,11 +201,16 @@ impl<S: Scenario> World<S> {
     }
 
     /// The next frame leaves a process.
-    pub(super) fn send(&mut self, p: ProcessId) {
+    pub(super) fn send(&mut self, p: ProcessId) -> Verdict {
+        // What it has told before, or with it, reaches those outside before the frame reaches it.
+        while self.process(p).alive.as_ref().is_some_and(|alive| alive.tells_before_it_hears(p)) {
+            self.show(p)?;
+        }
         if let Some(alive) = &mut self.processes[p.index()].change().alive {
             self.flights.extend(alive.send(p));
         }
         self.flights.truncate(WINDOW);
+        Ok(())
     }
 
     /// The next indication leaves a process.
@@ -225,7 +230,7 @@ impl<S: Scenario> World<S> {
     /// Everything that may leave a process does.
     pub(super) fn expose(&mut self, p: ProcessId) -> Verdict {
         while self.process(p).alive.as_ref().is_some_and(Alive::has_exposures) {
-            self.send(p);
+            self.send(p)?;
             self.show(p)?;
         }
         Ok(())
