@@ -35,7 +35,7 @@ pub struct Limits {
     pub scans: usize,
     /// Streams that clients follow: each may hold a message that its client is slow to take.
     pub subscriptions: usize,
-    /// Connections.
+    /// Connections of one port.
     pub connections: usize,
     /// Concurrent requests of one connection.
     pub streams: u32,

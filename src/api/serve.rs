@@ -49,7 +49,7 @@ pub async fn serve(
     let (close, closing) = watch::channel(());
     let mut tasks = tokio::task::JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
-    let full = Seldom::default();
+    let (full, exhausted) = (Seldom::default(), Seldom::default());
     loop {
         while tasks.try_join_next().is_some() {}
         let accepted = tokio::select! {
@@ -59,7 +59,9 @@ pub async fn serve(
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
+                if exhausted.now() {
+                    tracing::warn!(%error, "cannot accept a connection");
+                }
                 sleep(EXHAUSTED).await;
                 continue;
             }

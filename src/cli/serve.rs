@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::{Failure, output, unsupported::Unsupported};
 use crate::{
     Node,
-    node::{Builder, Error, setting},
+    node::{Builder, Error, descriptors, setting},
     transport::Address,
 };
 
@@ -131,6 +131,7 @@ impl Serve {
         if self.exit_with_parent {
             exit_with_parent()?;
         }
+        descriptors::raise();
         tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()

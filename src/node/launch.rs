@@ -8,7 +8,7 @@ use super::replica::Replica;
 use super::requests::{REQUEST_BYTES, REQUESTS, Requests};
 use super::settings::Settings;
 use super::shared::{Machine, Shared};
-use super::{Node, PARTING, timeouts, upkeep};
+use super::{Node, PARTING, descriptors, timeouts, upkeep};
 use crate::api;
 use crate::kernel::{ProcessId, Rows};
 use crate::ledger::Replicated;
@@ -117,7 +117,9 @@ impl Launched<Replicated> {
                 election: replica.election,
             }),
         };
+        let connections = descriptors::for_clients(api::Limits::default().connections);
         let limits = api::Limits {
+            connections: connections / client_ports.len().max(1),
             request: settings.limits,
             quota: settings.quota,
             reply_bytes: settings.reply_bytes,

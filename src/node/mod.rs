@@ -19,6 +19,7 @@
 mod builder;
 mod cluster;
 mod core;
+pub(crate) mod descriptors;
 mod error;
 mod handle;
 mod inbox;
