@@ -6,8 +6,8 @@ use super::identity::{Configuration, Identity};
 use super::load::{self, Unsound};
 use super::refused::Refused;
 use super::rows::SledRows;
-use super::sled_disk::{FULL, SledDisk, Store};
-use super::space::Gauge;
+use super::sled_disk::{SledDisk, Store};
+use super::space::{self, Gauge};
 use super::steps::Steps;
 use super::store::{self, OpenError, Sled};
 use super::verdict::Verdict;
@@ -401,7 +401,7 @@ impl Booting<'_> {
             return Err(Unfit::Damaged(format!("gen-{number}/db is missing")));
         }
         let sled = Sled::open(&path, self.options.cache, self.options.flush_every).map_err(|e| match e {
-            OpenError::Damaged(_) if self.is_full() => Unfit::Io(io::ErrorKind::StorageFull.into()),
+            OpenError::Damaged(_) if self.gauge.is_full() => Unfit::Io(io::ErrorKind::StorageFull.into()),
             e => Unfit::from(e),
         })?;
         let judged = match load::load(&sled) {
@@ -440,22 +440,16 @@ impl Booting<'_> {
         store::discard(sled, self.options.deadline);
         match copied {
             Ok(()) => generation::make_current(self.dir, number, &self.options.steps)?,
-            Err(OpenError::Io(e)) => tracing::warn!(error = %e, "cannot rewrite the store"),
-            Err(e) => return Err(e.into()),
+            // Whatever ails the copy, the store itself is sound, and stays.
+            Err(e) => tracing::warn!(error = %e, "cannot rewrite the store"),
         }
         self.judge(identity)
-    }
-
-    fn is_full(&self) -> bool {
-        self.gauge.free().is_ok_and(|free| free < FULL)
     }
 
     fn refusal(&self, e: Unfit) -> Refused {
         let path = self.dir.to_owned();
         match e {
-            Unfit::Io(e) if e.kind() == io::ErrorKind::StorageFull || self.is_full() => {
-                Refused::Full { path }
-            }
+            Unfit::Io(e) if space::is_lack(&e) || self.gauge.is_full() => Refused::Full { path },
             Unfit::Io(source) => Refused::Io { path, source },
             Unfit::Damaged(reason) => Refused::Io { path, source: io::Error::other(reason) },
             Unfit::Newer(found) => newer(&path, found),

@@ -24,8 +24,6 @@ const IDLE: Duration = Duration::from_millis(50);
 const SPARSE: u64 = 3;
 /// Below this size a Db may be as sparse as it likes.
 const LARGE: u64 = 64 << 20;
-/// With less than this left, a failed write is put down to the full disk.
-pub const FULL: u64 = 1 << 20;
 
 /// Stable storage on sled.
 ///
@@ -202,9 +200,7 @@ impl Committer {
             Job::Close => self.commit(&Batch::of(Vec::new(), true), true),
         }));
         match outcome {
-            Ok(Err(DiskError::Failed(why))) if self.gauge.free().is_ok_and(|free| free < FULL) => {
-                Err(DiskError::Full(why))
-            }
+            Ok(Err(DiskError::Failed(why))) if self.gauge.is_full() => Err(DiskError::Full(why)),
             Ok(outcome) => outcome,
             Err(_) => Err(DiskError::Failed("the committer panicked".into())),
         }

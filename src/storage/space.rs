@@ -9,6 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// With less than this left, a failed write is put down to the full disk.
+const FULL: u64 = 1 << 20;
+/// What a disk that is not full takes, to try it.
+const TRIAL: usize = 64 << 10;
+
 /// The space of the file system that holds a data directory, in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Space {
@@ -76,6 +81,22 @@ impl Gauge {
         self.slack.store(bytes, Ordering::Relaxed);
     }
 
+    /// Whether the disk takes nothing more. A quota does not show in what the file system says is
+    /// free: only a write tells.
+    pub fn is_full(&self) -> bool {
+        self.free().is_ok_and(|free| free < FULL) || self.try_disk().is_err_and(|e| is_lack(&e))
+    }
+
+    fn try_disk(&self) -> io::Result<()> {
+        let path = self.dir.join("trial.tmp");
+        let written = File::create(&path).and_then(|mut file| {
+            file.write_all(&[0; TRIAL])?;
+            file.sync_all()
+        });
+        let _ = fs::remove_file(&path); // or the next boot does
+        written
+    }
+
     /// Frees the ballast if less than its size is left on the disk: whether it did.
     pub fn relieve(&self) -> io::Result<bool> {
         if self.free()? >= self.size {
@@ -132,6 +153,11 @@ impl Gauge {
         let stat = rustix::fs::statvfs(&self.dir)?;
         Ok((stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize))
     }
+}
+
+/// Whether a write failed for want of space, or of a larger quota.
+pub fn is_lack(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// What a file or a directory takes on the disk. A file that goes away meanwhile does not count.

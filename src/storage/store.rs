@@ -2,7 +2,7 @@
 //! turned into errors, files that brick an open removed, and the directory synced.
 
 use super::codec::{self, Place, Unreadable};
-use super::files;
+use super::{files, space};
 use crate::kernel::DiskError;
 use sled::{Db, IVec};
 use std::fs::{self, File};
@@ -13,15 +13,19 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+use thiserror::Error;
 
 /// Why a Db cannot be opened.
-#[derive(Debug)]
+#[derive(Debug, Error)]
 pub enum OpenError {
     /// Its content is damaged.
+    #[error("its content is damaged: {0}")]
     Damaged(String),
     /// It is open already.
+    #[error("it is open already")]
     InUse,
     /// The disk failed, which says nothing about the content.
+    #[error(transparent)]
     Io(io::Error),
 }
 
@@ -182,10 +186,8 @@ pub fn damaged(what: Unreadable) -> DiskError {
 
 /// An I/O error as the kernel sees it.
 pub fn io_error(doing: &str, e: &io::Error) -> DiskError {
-    match e.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DiskError::Full(format!("{doing}: {e}")),
-        _ => DiskError::Failed(format!("{doing}: {e}")),
-    }
+    let what = format!("{doing}: {e}");
+    if space::is_lack(e) { DiskError::Full(what) } else { DiskError::Failed(what) }
 }
 
 /// sled panics where others return errors: in `apply_batch`, on damaged pages, after a failed write.

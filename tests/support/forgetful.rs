@@ -78,6 +78,24 @@ impl Forgetful {
         self.connect().expect("it was mounted before");
     }
 
+    /// From now on files may take so many bytes together, beside what they take; what goes beyond is
+    /// refused with this error. The file system does not show it among its free space, as it does not
+    /// show a quota.
+    pub fn refuse_beyond(&self, more: usize, error: Errno) {
+        let mut disk = self.shared.lock();
+        disk.room = Some((disk.used() + more, error));
+    }
+
+    /// The bytes of all files.
+    pub fn used(&self) -> usize {
+        self.shared.lock().used()
+    }
+
+    /// Nothing is refused any more.
+    pub fn refuse_nothing(&self) {
+        self.shared.lock().room = None;
+    }
+
     /// How many writes, syncs and changes of names there have been.
     pub fn operations(&self) -> u64 {
         self.shared.lock().operations
@@ -128,6 +146,8 @@ pub struct Disk {
     operations: u64,
     /// How many operations are left until the power is cut.
     left: Option<u64>,
+    /// How many bytes files may take, and what is said beyond.
+    room: Option<(usize, Errno)>,
 }
 
 enum Node {
@@ -246,7 +266,14 @@ impl Change {
 impl Disk {
     fn new(seed: u64) -> Self {
         let nodes = BTreeMap::from([(ROOT, Node::Dir(Names::default()))]);
-        Self { nodes, next: ROOT + 1, rng: fastrand::Rng::with_seed(seed), operations: 0, left: None }
+        Self {
+            nodes,
+            next: ROOT + 1,
+            rng: fastrand::Rng::with_seed(seed),
+            operations: 0,
+            left: None,
+            room: None,
+        }
     }
 
     fn is_cut(&self) -> bool {
@@ -283,6 +310,28 @@ impl Disk {
         }
         self.nodes = reached;
         self.left = None;
+    }
+
+    /// The bytes of all files that have a name.
+    fn used(&self) -> usize {
+        let (mut used, mut todo) = (0, vec![ROOT]);
+        while let Some(number) = todo.pop() {
+            match self.nodes.get(&number) {
+                Some(Node::File(content)) => used += content.live.len(),
+                Some(Node::Dir(names)) => todo.extend(names.live.values()),
+                None => {}
+            }
+        }
+        used
+    }
+
+    /// Whether a file may reach so far.
+    fn has_room(&mut self, node: u64, end: usize) -> Result<(), Errno> {
+        let grows = end.saturating_sub(self.file(node)?.live.len());
+        match self.room {
+            Some((room, error)) if grows > 0 && self.used() + grows > room => Err(error),
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn file(&mut self, node: u64) -> Result<&mut Content, Errno> {
@@ -328,12 +377,14 @@ impl Disk {
 
     pub fn truncate(&mut self, node: u64, size: u64) -> Result<Attr, Errno> {
         self.operate()?;
+        self.has_room(node, size as usize)?;
         self.file(node)?.resize(size as usize);
         self.stat(node)
     }
 
     pub fn allocate(&mut self, node: u64, size: u64) -> Result<(), Errno> {
         self.operate()?;
+        self.has_room(node, size as usize)?;
         let file = self.file(node)?;
         if file.live.len() < size as usize {
             file.resize(size as usize);
@@ -387,6 +438,7 @@ impl Disk {
 
     pub fn write(&mut self, node: u64, offset: u64, data: &[u8]) -> Result<(), Errno> {
         self.operate()?;
+        self.has_room(node, offset as usize + data.len())?;
         let mut rng = self.rng.fork();
         self.file(node)?.write(offset as usize, data, &mut rng);
         Ok(())
