@@ -132,7 +132,8 @@ pub struct CatchUp<L> {
     generation: u32,
     /// Where this process stood when entries last arrived.
     stood: u64,
-    abandoned: bool,
+    /// Generations of rows that were staged in vain.
+    abandoned: Vec<u32>,
     now: Ticks,
 }
 
@@ -147,7 +148,7 @@ impl<L: Load> CatchUp<L> {
             staging: None,
             generation,
             stood: 0,
-            abandoned: false,
+            abandoned: Vec::new(),
             now: 0,
         }
     }
@@ -195,11 +196,15 @@ impl<L: Load> CatchUp<L> {
 
     fn end(&mut self) {
         self.source = None;
-        self.abandoned |= self.staging.take().is_some();
+        self.abandon();
     }
 
-    /// Whether rows were staged that nobody will use: they may be cleared away.
-    pub fn take_abandoned(&mut self) -> bool {
+    fn abandon(&mut self) {
+        self.abandoned.extend(self.staging.take().map(|staging| staging.generation));
+    }
+
+    /// The generations of rows that were staged, and that nobody will use: they may be cleared away.
+    pub fn take_abandoned(&mut self) -> Vec<u32> {
         std::mem::take(&mut self.abandoned)
     }
 
@@ -236,7 +241,7 @@ impl<L: Load> CatchUp<L> {
             let generation = self.generation;
             self.generation = self.generation.checked_add(1)?;
             let loader = L::begin(&L::rebase(&meta, generation)?)?;
-            self.abandoned |= self.staging.is_some();
+            self.abandon();
             self.staging = Some(Staging { id, generation, next: (0, 0), loader });
         }
         let staging = self.staging.as_mut().filter(|s| s.id == id && s.next == at)?;
@@ -245,7 +250,7 @@ impl<L: Load> CatchUp<L> {
             let key = RowKey { generation: staging.generation, main, sub };
             turn.put_row(key, value.clone());
             if !staging.loader.row(key, value) {
-                self.staging = None;
+                self.abandon();
                 return None;
             }
             staging.next = (main, sub.saturating_add(1));
@@ -274,11 +279,14 @@ struct Pinned {
     meta: Bytes,
     /// Up to where each of those who read it has come.
     reached: BTreeMap<ProcessId, Cursor>,
+    /// How far each has asked for the log behind it.
+    read: BTreeMap<ProcessId, u64>,
     /// When one of them last got on.
     used: Ticks,
 }
 
-/// Rows on their way from the disk to a learner.
+/// Rows on their way from the disk to a learner. Whoever asks again before they come waits for them: a
+/// disk that takes longer than it takes to ask again would otherwise never be heard out.
 #[derive(Debug)]
 struct Ticket {
     number: u64,
@@ -298,6 +306,8 @@ pub type Fetch = (u64, RowKey, u64, usize);
 pub struct Source {
     config: Config,
     pinned: Option<Pinned>,
+    /// Whether somebody asked while none could be pinned.
+    wanted: bool,
     tickets: Vec<Ticket>,
     next: u64,
     now: Ticks,
@@ -306,7 +316,7 @@ pub struct Source {
 impl Source {
     /// Gives nothing away yet.
     pub fn start(config: Config) -> Self {
-        Self { config, pinned: None, tickets: Vec::new(), next: 1, now: 0 }
+        Self { config, pinned: None, wanted: false, tickets: Vec::new(), next: 1, now: 0 }
     }
 
     /// Whether the last checkpoint must stay as it is.
@@ -333,11 +343,31 @@ impl Source {
         self.tickets.clear();
     }
 
+    /// A checkpoint is to be pinned as soon as one is finished.
+    pub fn want(&mut self) {
+        self.wanted = true;
+    }
+
+    /// Whether somebody waits for a checkpoint to be finished.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
+    /// Somebody gets on with the log behind the pinned checkpoint, which the pin keeps.
+    pub fn keep(&mut self, from: ProcessId, asked: u64) {
+        let Some(pinned) = &mut self.pinned else { return };
+        if pinned.read.get(&from).is_none_or(|read| *read < asked) {
+            pinned.read.insert(from, asked);
+            pinned.used = self.now;
+        }
+    }
+
     /// Pins the last finished checkpoint, unless one is pinned.
     pub fn pin(&mut self, (applied, number): (u64, u64), generation: u32, end: u64, meta: Bytes) {
         let id = SnapshotId { applied, boot: self.config.boot, number };
-        let (used, reached) = (self.now, BTreeMap::new());
-        self.pinned.get_or_insert(Pinned { id, generation, end, meta, reached, used });
+        let (used, reached, read) = (self.now, BTreeMap::new(), BTreeMap::new());
+        self.wanted = false;
+        self.pinned.get_or_insert(Pinned { id, generation, end, meta, reached, read, used });
     }
 
     /// The next piece of the pinned checkpoint is wanted.
@@ -350,6 +380,9 @@ impl Source {
         if pinned.reached.get(&from).is_none_or(|reached| *reached < at) {
             pinned.reached.insert(from, at);
             pinned.used = self.now;
+        }
+        if self.tickets.iter().any(|ticket| (ticket.to, ticket.at) == (from, at)) {
+            return None;
         }
         let number = self.next;
         self.next += 1;
@@ -368,5 +401,62 @@ impl Source {
         let rows = rows.into_iter().map(|(k, v)| (k.main, k.sub, v)).collect();
         let meta = (at == (0, 0)).then(|| pinned.meta.clone());
         turn.send(to, &CatchUpMessage::Chunk(Chunk { id: pinned.id, at, meta, rows, last, prom }));
+    }
+
+    /// The rows could not be read: who wants them asks again.
+    pub fn upon_failed(&mut self, number: u64) {
+        self.tickets.retain(|ticket| ticket.number != number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{Bounds, Journal, Mutants, Origin, Timing};
+
+    fn source() -> Source {
+        let mut source = Source::start(Config {
+            me: ProcessId(0),
+            processes: 3,
+            configuration: 1,
+            disk: 1,
+            boot: 1,
+            damaged: false,
+            origin: Origin::Own,
+            timing: Timing::default(),
+            bounds: Bounds::default(),
+            mutants: Mutants::default(),
+        });
+        source.pin((7, 1), 0, 100, Bytes::new());
+        source
+    }
+
+    /// How many pieces the rows of a ticket make.
+    fn sent(source: &mut Source, number: u64) -> usize {
+        let rows = vec![(RowKey { generation: 0, main: 1, sub: 0 }, Bytes::new())];
+        let mut journal: Journal<()> = Journal::new(Mutants::default());
+        let prom = Ballot::default();
+        journal.turn(|turn, _| source.upon_rows(number, rows, prom, turn)).1.frames.len()
+    }
+
+    #[test]
+    fn who_asks_again_before_a_slow_disk_answers_is_answered_all_the_same() {
+        let mut source = source();
+        let (ticket, ..) = source.upon_ask(ProcessId(1), None).unwrap();
+        for _ in 0..5 {
+            assert_eq!(source.upon_ask(ProcessId(1), None), None, "the disk is asked once");
+        }
+        assert_eq!(sent(&mut source, ticket), 1);
+        // The piece got lost.
+        let (again, ..) = source.upon_ask(ProcessId(1), None).unwrap();
+        assert_eq!(sent(&mut source, again), 1);
+    }
+
+    #[test]
+    fn rows_that_cannot_be_read_are_asked_for_again() {
+        let mut source = source();
+        let (ticket, ..) = source.upon_ask(ProcessId(1), None).unwrap();
+        source.upon_failed(ticket);
+        assert!(source.upon_ask(ProcessId(1), None).is_some());
     }
 }

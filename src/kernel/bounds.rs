@@ -52,7 +52,7 @@ pub struct Bounds {
     pub scrub_versions: usize,
     /// Rows of other generations that one sweep deletes.
     pub sweep_rows: u32,
-    /// Sweeps once a snapshot has replaced the state; the next boot counts what is left.
+    /// Sweeps between two looks whether such rows are left.
     pub sweeps: u32,
     /// Entries after which replicas tell each other the digest of their state.
     pub digest_entries: u64,
@@ -185,7 +185,7 @@ impl Bounds {
         checkpoint_span: 1024,
         scrub_versions: 1024,
         sweep_rows: 1024,
-        sweeps: 64,
+        sweeps: 8,
         digest_entries: 1024,
         tail_entries: 5_000,
         tail_bytes: 16 << 20,
@@ -250,7 +250,7 @@ impl Bounds {
             self.checkpoint_entries > 0 && self.checkpoint_bytes > 0, "a checkpoint covers one entry at least";
             self.digest_entries > 0, "states are compared after one entry at least";
             self.checkpoint_step > 0 && self.checkpoint_span > 0, "a piece of a checkpoint gets on";
-            self.scrub_versions > 0 && self.sweep_rows > 0, "housekeeping gets on";
+            self.scrub_versions > 0 && self.sweep_rows > 0 && self.sweeps > 0, "housekeeping gets on";
             self.link_window > 0 && self.outbox_entries > 0, "a link carries one message at least";
             self.message_bytes + Self::MESSAGE_HEADER <= self.frame_bytes, "a frame holds a message";
             2 * self.message_bytes <= self.delivery_bytes, "deliveries have room for a message and its header";

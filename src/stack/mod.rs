@@ -9,6 +9,7 @@
 mod checkpoint;
 mod event;
 mod replica;
+mod sweep;
 #[cfg(test)]
 mod tests;
 

@@ -2,9 +2,11 @@
 
 mod hints;
 mod routes;
+mod upkeep;
 
 use super::checkpoint::{CheckpointMeta, Checkpoints, ReplicaLoader};
 use super::event::{Event, Indication, Refusal, RequestId, Role, Status};
+use super::sweep::Sweeper;
 use crate::broadcast::{
     CatchUp, CatchUpMessage, CrossCheck, Entry, Filter, Installed, Load, Reads, Source, StateMachine, Topics,
     TotalOrder,
@@ -72,8 +74,8 @@ pub struct Stack<M: StateMachine> {
     log_differs: Option<Divergence>,
     /// Since when something is worth remembering that is not stored: see [`Stack::remember`].
     unstored: Option<Ticks>,
-    /// Sweeps that clear away rows of other generations, still to be made.
-    sweeps: u32,
+    /// Clears away rows that nothing refers to.
+    sweeper: Sweeper,
     now: Ticks,
 }
 
@@ -114,8 +116,9 @@ impl<M: StateMachine> Stack<M> {
             return Err(StartError::Log { first: paxos.log().first(), applied });
         }
         let generation = stored.rows.iter().map(|(key, _)| key.generation).max().unwrap_or(0);
-        let others = stored.rows.iter().filter(|(key, _)| key.generation != machine.generation()).count();
-        let sweeps = (others as u32).div_ceil(config.bounds.sweep_rows);
+        let mut sweeper = Sweeper::start(config.bounds.sweeps);
+        let others = stored.rows.iter().map(|(key, _)| key.generation);
+        others.filter(|other| *other != machine.generation()).for_each(|other| sweeper.add(other));
         let mut stack = Self {
             detector: Detector::start(config.clone(), *inc),
             total_order: TotalOrder::start(config.clone(), *inc),
@@ -136,7 +139,7 @@ impl<M: StateMachine> Stack<M> {
             leaving: false,
             log_differs: None,
             unstored: None,
-            sweeps,
+            sweeper,
             now: 0,
             config,
         };
@@ -271,6 +274,9 @@ impl<M: StateMachine> Stack<M> {
         let (decided, log) = (self.paxos.decided(), self.paxos.log());
         if asked >= log.first() {
             let bounds = &self.config.bounds;
+            if asked < self.tail().0 {
+                self.source.keep(to, asked);
+            }
             let count = bounds.frame_entries.min(decided.saturating_sub(asked) as usize);
             let entries = log.read(asked, count, bounds.frame_bytes);
             if asked + (entries.len() as u64) < decided {
@@ -288,13 +294,12 @@ impl<M: StateMachine> Stack<M> {
             return; // its entries are those of all, its state is not
         }
         if !self.source.pins() {
-            // While a checkpoint is being written its rows still change: the asker asks again.
-            let Some(last) = self.checkpoints.last.as_ref().filter(|_| !self.checkpoints.is_writing()) else {
-                return;
-            };
-            let end = M::checkpoint_end(&last.machine);
-            self.source.pin((last.applied, self.checkpoints.number), last.generation, end, last.encode());
-            self.machine.hold_rows(true);
+            // While a checkpoint is being written its rows still change. Under load one follows the
+            // other: this one is pinned when it is finished, before the next begins.
+            if self.checkpoints.is_writing() {
+                return self.source.want();
+            }
+            self.pin();
         }
         if let Some((ticket, from, end, max_bytes)) = self.source.upon_ask(to, snapshot) {
             up.expose(Indication::Fetch { ticket, from, end, max_bytes });
@@ -306,14 +311,15 @@ impl<M: StateMachine> Stack<M> {
         let Installed { applied, prom, loader } = snapshot;
         let ReplicaLoader { meta, machine } = loader;
         if meta.applied != applied || !self.paxos.may_install(applied, prom) {
-            return;
+            return self.sweeper.add(meta.generation);
         }
         let Some(mut machine) = M::load(machine) else {
             tracing::error!(process = %self.config.me, applied, "a snapshot contradicts itself: dropped");
-            return;
+            return self.sweeper.add(meta.generation);
         };
         tracing::info!(process = %self.config.me, applied, "installs a snapshot");
         machine.configure(&self.config);
+        self.sweeper.add(self.machine.generation());
         self.machine = machine;
         self.filter = meta.filter.clone();
         self.cross_check.upon_installed();
@@ -321,7 +327,6 @@ impl<M: StateMachine> Stack<M> {
         let prefix = (applied, meta.hash);
         self.checkpoints.install(meta, turn);
         self.source.unpin();
-        self.sweeps = self.config.bounds.sweeps;
         self.paxos.learn_snapshot(prefix, prom, turn);
         self.catch_up.upon_installed(self.paxos.decided(), turn);
         let (filter, me) = (&self.filter, self.config.me);
@@ -357,67 +362,14 @@ impl<M: StateMachine> Stack<M> {
             self.catch_up.begin(leader.process, self.paxos.decided(), turn);
         }
         self.source.tick(self.now);
-        if self.catch_up.take_abandoned() {
-            self.sweeps = self.config.bounds.sweeps;
-        }
+        self.catch_up.take_abandoned().into_iter().for_each(|generation| self.sweeper.add(generation));
         self.machine.maintain();
         if !turn.is_full() {
-            self.checkpoint(turn);
+            self.checkpoint(turn, up);
         }
         self.trim(turn);
         self.machine.hold_rows(self.source.pins());
         turn.collect(self.machine.take_hits());
-    }
-
-    /// Writes a piece of a checkpoint, begins one, or clears away rows that none refers to.
-    fn checkpoint(&mut self, turn: &mut Turn) {
-        if self.checkpoints.is_writing() {
-            if self.checkpoints.step(&mut self.machine, self.now, turn) {
-                let applied = self.checkpoints.applied();
-                tracing::debug!(process = %self.config.me, applied, "finished a checkpoint");
-            } else {
-                turn.hit(Bound::CheckpointStep);
-            }
-        } else if let Some(hit) = self.checkpoints.due(self.applied, self.machine.gives_back(), self.now)
-            && let Some(hash) = self.paxos.hash_at(self.applied)
-        {
-            hit.into_iter().for_each(|hit| turn.hit(hit));
-            self.checkpoints.begin(&mut self.machine, (self.applied, hash), &self.filter);
-        } else if self.sweeps > 0 && !self.catch_up.is_staging() && !self.source.pins() {
-            turn.drop_other_generations(self.machine.generation(), self.config.bounds.sweep_rows);
-            self.sweeps -= 1;
-            if self.sweeps > 0 {
-                turn.hit(Bound::SweepRows);
-            }
-        }
-    }
-
-    /// Drops what the log has below the last finished checkpoint, but for a tail for those who lag a
-    /// little, and for what follows a snapshot that somebody reads. That one is not waited for however
-    /// much there is: who reads it begins again with a newer one.
-    fn trim(&mut self, turn: &mut Turn) {
-        let (log, bounds) = (self.paxos.log(), &self.config.bounds);
-        let checkpoint = self.checkpoints.applied();
-        let mut tail = checkpoint.saturating_sub(bounds.tail_entries);
-        let mut hit = Bound::TailEntries;
-        let within = log.first_within(checkpoint, bounds.tail_bytes);
-        if within > tail && !self.config.mutants.on(Mutant::TailUnbounded) {
-            (tail, hit) = (within, Bound::TailBytes);
-        }
-        match self.source.pinned_applied() {
-            Some(pinned) if log.bytes_between(pinned, checkpoint) > bounds.pinned_bytes => {
-                tracing::warn!(process = %self.config.me, pinned, "gives up a snapshot that holds the log");
-                turn.hit(Bound::PinnedBytes);
-                self.source.unpin();
-            }
-            Some(pinned) => tail = tail.min(pinned),
-            None => {}
-        }
-        let before = tail.max(log.first());
-        if before > log.first() {
-            turn.hit(hit);
-        }
-        self.paxos.trim(before, turn);
     }
 
     /// `upon condition`: what follows from what happened, until nothing does.

@@ -8,7 +8,7 @@ use crate::broadcast::{
 use crate::consensus::{Accept, Heartbeat, Membership, Notice, Paxos};
 use crate::kernel::{Bound, Component, Mutant, Opened, ProcessId, Turn};
 use crate::register::{Failed, RegisterMessage};
-use crate::stack::{Event, Indication, Refusal};
+use crate::stack::{Event, Indication, Refusal, sweep};
 
 impl<M: StateMachine> Stack<M> {
     /// An event goes to the module that reacts to it.
@@ -54,11 +54,15 @@ impl<M: StateMachine> Stack<M> {
                 self.leaving = true;
                 self.paxos.hand_over();
             }
-            Event::Rows { ticket, rows } => {
-                if let Some(rows) = rows {
-                    self.source.upon_rows(ticket, rows, self.paxos.prom(), turn);
+            Event::Rows { ticket, rows } => match rows {
+                rows if ticket == sweep::TICKET => {
+                    if self.sweeper.upon_rows(rows.as_deref()) {
+                        turn.hit(Bound::SweepRows);
+                    }
                 }
-            }
+                Some(rows) => self.source.upon_rows(ticket, rows, self.paxos.prom(), turn),
+                None => self.source.upon_failed(ticket),
+            },
         }
     }
 
