@@ -16,6 +16,11 @@ use tempfile::TempDir;
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_kvorum");
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Ports that nobody else uses.
+pub fn free_ports(count: usize) -> Vec<u16> {
+    ports::free(count)
+}
+
 /// A child that does not outlive the test: it is killed when dropped, and ends with its standard
 /// input when the test dies itself.
 pub struct Process(pub Child);
