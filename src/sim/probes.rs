@@ -4,6 +4,7 @@ use super::clients::Glimpse;
 use super::monitors::Verdict;
 use super::world::World;
 use crate::kernel::ProcessId;
+use crate::stack::Role;
 
 impl World {
     /// Writes a register at a process, which must succeed.

@@ -26,17 +26,19 @@ struct Memory {
     vars: BTreeMap<Var, Bytes>,
     logs: BTreeMap<LogId, StoredLog>,
     rows: BTreeMap<RowKey, Bytes>,
+    commits: u64,
 }
 
 impl Memory {
     fn stored(&self) -> Stored {
         let rows = self.rows.iter().map(|(key, value)| (*key, value.clone())).collect();
-        Stored { vars: self.vars.clone(), logs: self.logs.clone(), rows }
+        Stored { vars: self.vars.clone(), logs: self.logs.clone(), rows, commits: self.commits }
     }
 }
 
 impl Disk for Memory {
     fn commit(&mut self, batch: &Batch) -> Result<(), DiskError> {
+        self.commits += 1;
         for store in batch.stores().iter().cloned() {
             match store {
                 Store::Put { var, value } => drop(self.vars.insert(var, value)),
