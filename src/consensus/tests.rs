@@ -343,7 +343,7 @@ fn promises_that_contradict_each_other_elect_nobody_and_panic_nobody() {
         acc: Ballot::ZERO,
         len,
         decided,
-        hash: 0,
+        hash: super::prefix::EMPTY,
         from,
         at: from,
         suffix: vec![Bytes::new(); suffix],

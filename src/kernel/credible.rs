@@ -46,8 +46,8 @@ impl Ballot {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Highest {
     seen: Ballot,
-    /// Counters up to this one can be believed. It grows with each that cannot, so that a process which
-    /// was away for long gets there; nobody stands in a ballot for that.
+    /// Counters up to this one can be believed, however far they lie above. It grows with each that cannot,
+    /// so that a process which was away for long gets there; nobody stands in a ballot for that.
     reach: u64,
     processes: usize,
 }
@@ -69,13 +69,13 @@ impl Highest {
         if !ballot.is_of(self.processes) {
             return false;
         }
-        self.reach = self.reach.max(self.seen.counter.saturating_add(MAX_LEAP));
-        if ballot.counter <= self.reach {
+        let reach = self.reach.max(self.seen.counter.saturating_add(MAX_LEAP));
+        if ballot.counter <= reach {
             self.seen = self.seen.max(ballot);
             return true;
         }
         tracing::warn!(%ballot, seen = %self.seen, "a ballot lies too far above those that were seen: not believed");
-        self.reach = self.reach.saturating_add(MAX_LEAP);
+        self.reach = reach.saturating_add(MAX_LEAP);
         false
     }
 }

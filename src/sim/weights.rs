@@ -99,7 +99,7 @@ impl Weights {
             expose: 100 + log(128),
             tick: 16 + log(32),
             client: 15 + log(32),
-            recover: 1 + log(64),
+            recover: log(64),
             heal: 2 + log(8),
             late: log(64),
             reorder: 50,
