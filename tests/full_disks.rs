@@ -10,6 +10,7 @@ use kvorum::client::Error;
 use kvorum::proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use kvorum::proto::etcdserverpb::{AlarmRequest, AlarmType, alarm_request::AlarmAction};
 use small_disk::SmallDisks;
+use std::time::{Duration, Instant};
 use tonic::transport::Endpoint;
 
 const MIB: u64 = 1 << 20;
