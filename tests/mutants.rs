@@ -58,8 +58,6 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         Mutant::FormAfterOneExchange => (P::Learners, All, FEW, 100),
         Mutant::WipedVotes => (P::Learners, Disk, STEPS, 40),
         Mutant::CopyVotes => (P::Learners, Disk, STEPS, 40),
-        // A copy must boot more often than its records are ahead of it, and nobody must hear of that.
-        Mutant::BootAnew => (P::Learners, Disk, STEPS, 200),
         Mutant::MarkForgotten => (P::Learners, Disk, STEPS, 60),
         Mutant::PrefixHashUnchecked => (P::LoudDivergence, Disk, FEW, 60),
         Mutant::CandidacyOnNack => (P::Leader, All, FEW, 300),
@@ -86,6 +84,7 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         | Mutant::CandidacyUnconnected
         | Mutant::CopiedVotes
         | Mutant::ChunkOfAnotherSession
+        | Mutant::BootAnew
         | Mutant::StrangersBelieved
         | Mutant::NotRedelivered
         | Mutant::CursorStoredApart => return None,

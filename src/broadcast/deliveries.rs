@@ -182,13 +182,12 @@ impl Deliveries {
 
     /// Deliveries: twice `delivery_entries` of `delivery_bytes`, where a subscriber lags; what came since
     /// the last tick, of every process a few windows of undelivered ones; and what is not told, which is
-    /// what may wait for the disk, twice.
+    /// as much.
     pub fn memory(&self) -> Memory {
-        let Bounds { delivery_entries, delivery_bytes, undelivered, message_bytes, journal_bytes, .. } =
-            self.config.bounds;
+        let Bounds { delivery_entries, delivery_bytes, undelivered, message_bytes, .. } = self.config.bounds;
         let one = SLOT + Bounds::MESSAGE_HEADER;
         let fresh = FRESH * self.config.processes * undelivered as usize * (one + message_bytes);
-        let most = 2 * delivery_entries as usize * one + 2 * delivery_bytes + fresh + 2 * journal_bytes;
+        let most = 2 * delivery_entries as usize * one + 2 * delivery_bytes + 2 * fresh;
         let kept = (self.len() - self.first()) as usize;
         Memory::new(Account::Deliveries, (kept, self.log.bytes()), most)
     }

@@ -184,15 +184,26 @@ fn a_late_hello_of_an_earlier_life_accuses_nobody() {
     assert_eq!(replicas[1].members.voters().len(), 3);
 }
 
+/// A copy that is put back, and boots more often than the original has before anybody hears of it.
+fn booted_often(mutants: Mutants) -> Option<Distrust> {
+    let (mut replicas, mut copy) = copied();
+    for boot in [31, 41, 51] {
+        replicas[1] = Replica::boot_of(1, copy, boot, Origin::Own, mutants);
+        copy = replicas[1].directory.clone();
+    }
+    talk(&mut replicas);
+    replicas[1].members.distrust()
+}
+
 #[test]
 fn a_copy_that_boots_often_unheard_does_not_overtake_the_records() {
-    let (mut replicas, mut copy) = copied();
-    for boot in 31..35 {
-        copy = Replica::boot(1, copy, boot).directory;
-    }
-    replicas[1] = Replica::boot(1, copy, 35);
-    talk(&mut replicas);
-    assert_eq!(replicas[1].members.distrust(), Some(Distrust::RolledBack));
+    assert_eq!(booted_often(Mutants::default()), Some(Distrust::RolledBack));
+}
+
+#[test]
+#[cfg(feature = "mutants")]
+fn mutant_boot_anew() {
+    assert_eq!(booted_often(Mutants::only(Mutant::BootAnew)), None);
 }
 
 #[test]

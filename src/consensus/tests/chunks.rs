@@ -250,7 +250,7 @@ fn what_was_staged_of_one_log_is_no_part_of_another() {
 
 #[test]
 #[cfg(feature = "mutants")]
-fn the_mutant_that_keeps_chunks_of_another_session_makes_one_log_of_two() {
+fn mutant_chunk_of_another_session() {
     assert_eq!(two_leaders(Mutants::only(Mutant::ChunkOfAnotherSession)), entries("abz"));
 }
 
