@@ -412,21 +412,10 @@ impl Source {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{Bounds, Journal, Mutants, Origin, Timing};
+    use crate::kernel::{Journal, Mutants};
 
     fn source() -> Source {
-        let mut source = Source::start(Config {
-            me: ProcessId(0),
-            processes: 3,
-            configuration: 1,
-            disk: 1,
-            boot: 1,
-            damaged: false,
-            origin: Origin::Own,
-            timing: Timing::default(),
-            bounds: Bounds::default(),
-            mutants: Mutants::default(),
-        });
+        let mut source = Source::start(Config::of(0, 3));
         source.pin((7, 1), 0, 100, Bytes::new());
         source
     }

@@ -197,22 +197,7 @@ impl CrossCheck {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{Bounds, Held, Journal, Mutants, Opened, Origin, Timing};
-
-    fn config(processes: usize) -> Config {
-        Config {
-            me: ProcessId(0),
-            processes,
-            configuration: 1,
-            disk: 1,
-            boot: 1,
-            damaged: false,
-            origin: Origin::Own,
-            timing: Timing::default(),
-            bounds: Bounds::default(),
-            mutants: Mutants::default(),
-        }
-    }
+    use crate::kernel::{Held, Journal, Mutants, Opened};
 
     fn state(applied: u64, machine: u64) -> StateDigest {
         StateDigest { applied, machine, filter: 7 }
@@ -238,7 +223,7 @@ mod tests {
 
     #[test]
     fn who_differs_from_a_majority_has_diverged_and_nobody_else() {
-        let mut check = CrossCheck::start(config(3));
+        let mut check = CrossCheck::start(Config::of(0, 3));
         assert!(!comes_to(&mut check, state(10, 1)));
         assert!(!hears(&mut check, 1, state(10, 1)), "equal");
         assert!(!hears(&mut check, 2, state(10, 2)), "the other one differs");
@@ -253,7 +238,7 @@ mod tests {
 
     #[test]
     fn what_is_said_of_a_state_to_come_is_kept_until_then() {
-        let mut check = CrossCheck::start(config(3));
+        let mut check = CrossCheck::start(Config::of(0, 3));
         assert!(!hears(&mut check, 1, state(20, 2)));
         assert!(!hears(&mut check, 2, state(20, 2)));
         assert!(!comes_to(&mut check, state(10, 1)));
@@ -262,7 +247,7 @@ mod tests {
 
     #[test]
     fn who_is_behind_and_differs_is_told_so_and_nobody_answers_an_answer() {
-        let mut check = CrossCheck::start(config(3));
+        let mut check = CrossCheck::start(Config::of(0, 3));
         (1..=3).for_each(|n| assert!(!comes_to(&mut check, state(10 * n, 1))));
         let say = |check: &mut CrossCheck, said| turn(|turn| check.upon(ProcessId(2), &said, turn)).0;
         let told = say(&mut check, CrossCheckMessage::State(state(10, 2)));
@@ -274,7 +259,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded_whatever_others_say() {
-        let mut check = CrossCheck::start(config(3));
+        let mut check = CrossCheck::start(Config::of(0, 3));
         for n in 1..100 {
             comes_to(&mut check, state(n, 1));
             hears(&mut check, 1, state(u64::MAX - n, 1));

@@ -57,18 +57,8 @@ impl Net {
     }
 
     fn boot(&self, me: usize, processes: usize, inc: Incarnation) -> (SequencePaxos, Journal<()>) {
-        let config = Config {
-            me: ProcessId(me as u8),
-            processes,
-            configuration: 7,
-            disk: 1,
-            boot: 1,
-            damaged: false,
-            origin: Origin::Own,
-            timing: Timing::default(),
-            bounds: self.bounds,
-            mutants: self.mutants,
-        };
+        let (bounds, mutants) = (self.bounds, self.mutants);
+        let config = Config { bounds, mutants, ..Config::of(me as u8, processes) };
         let mut paxos = SequencePaxos::start(config.clone(), inc, &self.disks[me].0, 0).unwrap();
         paxos.set_voters(config.members().collect());
         (paxos, Journal::new(Mutants::default()))

@@ -69,6 +69,25 @@ impl Config {
     }
 }
 
+#[cfg(test)]
+impl Config {
+    /// What a test tells one of so many processes, where it does not care for more.
+    pub(crate) fn of(me: u8, processes: usize) -> Self {
+        Self {
+            me: ProcessId(me),
+            processes,
+            configuration: 1,
+            disk: 1,
+            boot: 1,
+            damaged: false,
+            origin: Origin::Own,
+            timing: Timing::default(),
+            bounds: Bounds::default(),
+            mutants: Mutants::default(),
+        }
+    }
+}
+
 /// Durations, in ticks of this process.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {

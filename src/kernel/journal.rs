@@ -343,7 +343,6 @@ impl<U: fmt::Debug> fmt::Debug for Journal<U> {
 #[cfg(test)]
 mod tests {
     use super::super::bounds::Bounds;
-    use super::super::config::{Origin, Timing};
     use super::super::disk::Stored;
     use super::super::frame::{Component, Message, Opened, Slot};
     use super::super::logged::Logged;
@@ -437,18 +436,7 @@ mod tests {
     fn what_waits_for_a_disk_that_stands_still_is_bounded() {
         let bounds = Bounds { journal_bytes: 1000, ..Bounds::default() };
         let (me, other) = (ProcessId(0), ProcessId(1));
-        let config = Config {
-            me,
-            processes: 2,
-            configuration: 1,
-            disk: 1,
-            origin: Origin::Own,
-            boot: 1,
-            damaged: false,
-            timing: Timing::default(),
-            bounds,
-            mutants: Mutants::default(),
-        };
+        let config = Config { bounds, ..Config::of(me.0, 2) };
         let mut journal: Journal<&'static str> = Journal::start(&config, 0);
         let mut x = Logged::recover("test/x", &Stored::default(), String::new()).unwrap();
         let mut disk = Memory::default();

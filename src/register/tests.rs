@@ -1,7 +1,6 @@
 use super::*;
 use crate::kernel::{
-    Batch, Bounds, Disk, DiskError, Exposed, Held, Journal, Mutants, Opened, Origin, Outgoing, Release,
-    Store, Timing,
+    Batch, Bounds, Disk, DiskError, Exposed, Held, Journal, Mutants, Opened, Outgoing, Release, Store, Timing,
 };
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -34,18 +33,7 @@ struct System {
 
 impl System {
     fn new(processes: u8, bounds: Bounds) -> Self {
-        let config = |me| Config {
-            me: ProcessId(me),
-            processes: usize::from(processes),
-            configuration: 1,
-            disk: 1,
-            boot: 0,
-            damaged: false,
-            origin: Origin::Own,
-            timing: Timing::default(),
-            bounds,
-            mutants: Mutants::default(),
-        };
+        let config = |me| Config { boot: 0, bounds, ..Config::of(me, usize::from(processes)) };
         let mut system = Self {
             config: (0..processes).map(config).collect(),
             disks: (0..processes).map(|_| Memory::default()).collect(),

@@ -61,6 +61,15 @@ impl Drop for Process {
     }
 }
 
+/// Waits until a replica serves reads, by new clients of this one alone.
+pub async fn served(only: impl Fn() -> Client, else_say: impl Fn() -> String) {
+    let start = Instant::now();
+    while only().get("a").serializable().await.is_err() {
+        assert!(start.elapsed() < PATIENCE, "{}", else_say());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 pub struct Cluster {
     pub dir: TempDir,
     pub client_ports: [u16; 3],
@@ -137,11 +146,7 @@ impl Cluster {
 
     /// Waits until a replica serves reads.
     pub async fn serves(&self, n: usize) {
-        let start = Instant::now();
-        while self.only(n).get("a").serializable().await.is_err() {
-            assert!(start.elapsed() < PATIENCE, "n{n} does not serve; {}", self.logs());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        served(|| self.only(n), || format!("n{n} does not serve; {}", self.logs())).await;
     }
 
     pub fn logs(&self) -> String {

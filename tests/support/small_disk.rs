@@ -3,14 +3,13 @@
 //! The disks are tmpfs in a mount namespace that lasts as long as one child, which ends with its
 //! standard input: whatever becomes of the test, nothing stays mounted.
 
-use super::cluster::{PATIENCE, PROGRAM, Process, free_ports};
+use super::cluster::{PATIENCE, PROGRAM, Process, free_ports, served};
 use kvorum::Client;
 use kvorum::client::Retry;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub struct SmallDisks {
@@ -114,11 +113,7 @@ impl SmallDisks {
 
     /// Waits until a replica serves reads.
     pub async fn serves(&self, n: usize) {
-        let start = Instant::now();
-        while self.only(n).get("a").serializable().await.is_err() {
-            assert!(start.elapsed() < PATIENCE, "n{n} does not serve; {}", self.logs());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        served(|| self.only(n), || format!("n{n} does not serve; {}", self.logs())).await;
     }
 
     pub fn logs(&self) -> String {

@@ -1,7 +1,7 @@
 //! Members: who counts after a boot, and who does not.
 
 use super::*;
-use crate::kernel::{Batch, Bounds, Disk, DiskError, Journal, Mutants, Opened, Release, Store, Timing};
+use crate::kernel::{Batch, Disk, DiskError, Journal, Mutants, Opened, Release, Store};
 
 /// What outlives a process: its incarnation and its variables.
 #[derive(Clone, Default)]
@@ -40,18 +40,8 @@ impl Replica {
     }
 
     fn boot_of(me: u8, mut directory: Directory, boot: u64, origin: Origin, mutants: Mutants) -> Self {
-        let config = Config {
-            me: ProcessId(me),
-            processes: 3,
-            configuration: 7,
-            disk: 100 + u64::from(me),
-            boot,
-            damaged: false,
-            origin,
-            timing: Timing::default(),
-            bounds: Bounds::default(),
-            mutants,
-        };
+        let (configuration, disk) = (7, 100 + u64::from(me));
+        let config = Config { configuration, disk, boot, origin, mutants, ..Config::of(me, 3) };
         directory.inc += 1;
         let mut journal = Journal::new(Mutants::default());
         let (members, release) =

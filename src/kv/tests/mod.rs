@@ -10,9 +10,7 @@ mod session;
 mod txn;
 
 use super::*;
-use crate::kernel::{
-    Bounds, Config, DiskError, Mutants, Origin, ProcessId, Row, RowKey, Rows, SharedBounds, Timing,
-};
+use crate::kernel::{Bounds, Config, DiskError, Mutants, Row, RowKey, Rows, SharedBounds};
 use crate::proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use crate::proto::etcdserverpb::request_op::Request;
 use crate::proto::etcdserverpb::*;
@@ -22,18 +20,7 @@ use std::collections::BTreeMap;
 
 /// What a process alone is told at boot.
 fn config(shared: SharedBounds, mutants: Mutants) -> Config {
-    Config {
-        me: ProcessId(0),
-        processes: 1,
-        configuration: 1,
-        disk: 1,
-        boot: 1,
-        damaged: false,
-        origin: Origin::Own,
-        timing: Timing::default(),
-        bounds: Bounds { shared, ..Bounds::default() },
-        mutants,
-    }
+    Config { bounds: Bounds { shared, ..Bounds::default() }, mutants, ..Config::of(0, 1) }
 }
 
 /// The durable image of a replica's disk: rows and metadata.
