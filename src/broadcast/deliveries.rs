@@ -69,6 +69,11 @@ impl Record {
         postcard::to_allocvec(self).expect("records are plain data, which always encodes").into()
     }
 
+    /// How many bytes the log holds of it.
+    pub fn bytes(&self) -> usize {
+        self.encode().len()
+    }
+
     /// From the log.
     pub(super) fn decode(bytes: &Bytes) -> Option<Self> {
         postcard::from_bytes(bytes).ok()

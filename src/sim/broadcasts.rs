@@ -176,6 +176,11 @@ impl Broadcasts {
         Ok(())
     }
 
+    /// What a process ever told of its delivery log, by position.
+    pub(super) fn log(&self, p: ProcessId) -> &BTreeMap<u64, Record> {
+        &self.seen[p.index()].log
+    }
+
     /// Whether a position was ever told.
     pub(super) fn told_of(&self, p: ProcessId) -> impl Fn(u64) -> bool {
         move |position| self.seen[p.index()].log.contains_key(&position)

@@ -1,13 +1,16 @@
 //! A subscriber with acknowledged redelivery, and what must hold of what it is delivered.
 
-use super::disk::SimDisk;
 use super::property::{Property, Verdict, ensure};
-use crate::broadcast::{AcknowledgeError, FellOff, SubscribeError};
-use crate::kernel::{Bounds, LogId, ProcessId};
+use crate::broadcast::{AcknowledgeError, FellOff, Record, SubscribeError};
+use crate::kernel::{Bounds, ProcessId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// What a record has beside its message, at most: names, and what the message depends on.
 const RECORD: usize = 256;
+
+/// What was ever told of a delivery log, by position. The disk does not know: there it may be trimmed.
+type Told = BTreeMap<u64, Record>;
 
 /// The subscriber at one process.
 #[derive(Clone, Debug)]
@@ -79,9 +82,8 @@ impl Subscriber {
         self.fell.map(|fell| fell.oldest)
     }
 
-    /// It subscribed, for the first time or as one who does not know how far it had come, of a log that
-    /// ends here.
-    pub(super) fn subscribed(&mut self, outcome: &Result<u64, SubscribeError>, disk: &SimDisk) -> Verdict {
+    /// It subscribed, for the first time or as one who does not know how far it had come.
+    pub(super) fn subscribed(&mut self, outcome: &Result<u64, SubscribeError>, log: &Told) -> Verdict {
         match outcome {
             Ok(_) => {
                 self.known = true;
@@ -92,7 +94,7 @@ impl Subscriber {
                 self.fell = Some(*fell);
                 Ok(())
             }
-            Err(SubscribeError::FellOff(fell)) => self.falls(*fell, disk),
+            Err(SubscribeError::FellOff(fell)) => self.falls(*fell, log),
             Err(other) => ensure(false, Property::Recurrence, || format!("{}: {other}", self.at)),
         }
     }
@@ -162,14 +164,14 @@ impl Subscriber {
         Ok(())
     }
 
-    /// It is told that it fell off, of a log that ends here.
-    pub(super) fn falls(&mut self, fell: FellOff, disk: &SimDisk) -> Verdict {
-        self.fell = Some(fell);
+    /// It is told that it fell off, perhaps once more: the log had no more room when it fell.
+    pub(super) fn falls(&mut self, fell: FellOff, log: &Told) -> Verdict {
+        let again = self.fell.replace(fell).is_some();
         self.owed.clear();
         self.pending.clear();
         let (at, FellOff { position, oldest }) = (self.at, fell);
-        let end = disk.extent(LogId::DELIVERIES).1;
-        ensure(self.is_full(oldest, end, disk), Property::KeptForCursor, || {
+        let end = log.last_key_value().map_or(0, |(last, _)| last + 1);
+        ensure(again || self.is_full(oldest..end, log), Property::KeptForCursor, || {
             format!("{at} keeps deliveries {oldest}..{end}, and drops {position}, which is not acknowledged")
         })?;
         ensure(!self.stopped.contains(&position), Property::KeptForCursor, || {
@@ -177,23 +179,23 @@ impl Subscriber {
         })
     }
 
-    /// Whether the log has twice what it keeps, from a position to another: one record more would be
-    /// too many, or too large.
-    fn is_full(&self, from: u64, to: u64, disk: &SimDisk) -> bool {
+    /// Whether these records are twice what the log keeps: one record more would be too many, or too
+    /// large.
+    fn is_full(&self, kept: Range<u64>, log: &Told) -> bool {
         let Bounds { delivery_entries, delivery_bytes, message_bytes, .. } = self.bounds;
-        let within = disk.log(LogId::DELIVERIES).filter(|(position, _)| (from..to).contains(position));
-        let bytes: usize = within.map(|(_, record)| record.len()).sum();
-        to - from >= 2 * delivery_entries || bytes + message_bytes + RECORD > 2 * delivery_bytes
+        let many = kept.end - kept.start >= 2 * delivery_entries;
+        let bytes: usize = log.range(kept).map(|(_, record)| record.bytes()).sum();
+        many || bytes + message_bytes + RECORD > 2 * delivery_bytes
     }
 
     /// So much of the log is kept, which ends here. What it is told first after a boot may repeat a
     /// trim of the life before, which nobody was told of.
-    pub(super) fn kept(&self, first: u64, kept: u64, end: u64, disk: &SimDisk) -> Verdict {
+    pub(super) fn kept(&self, first: u64, kept: u64, end: u64, log: &Told) -> Verdict {
         if first <= kept {
             return Ok(());
         }
         let lagging = self.owed.range(..kept).next();
-        let full = self.is_full(kept, end, disk);
+        let full = self.is_full(kept..end, log);
         ensure(lagging.is_none() || full, Property::KeptForCursor, || {
             format!("{} keeps deliveries {kept}..{end}, and {lagging:?} is not acknowledged", self.at)
         })

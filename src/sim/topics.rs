@@ -270,10 +270,10 @@ impl TopicClients {
                 coverage.deliveries += records.len() as u64;
                 coverage.gaps += records.iter().filter(|r| matches!(r, Record::Gap { .. })).count() as u64;
                 let end = first + records.len() as u64;
-                self.readers[at.index()].subscriber.kept(*first, *kept, end, disk)
+                self.readers[at.index()].subscriber.kept(*first, *kept, end, self.judge.log(at))
             }
             TopicIndication::Subscribed { outcome, .. } => {
-                self.readers[at.index()].subscriber.subscribed(outcome, disk)
+                self.readers[at.index()].subscriber.subscribed(outcome, self.judge.log(at))
             }
             TopicIndication::Redelivered { outcome: Ok(positions), .. } => {
                 coverage.redeliveries += positions.len() as u64;
@@ -283,7 +283,7 @@ impl TopicClients {
             }
             TopicIndication::Redelivered { outcome: Err(fell), .. } => {
                 coverage.fell_off += 1;
-                self.readers[at.index()].subscriber.falls(*fell, disk)
+                self.readers[at.index()].subscriber.falls(*fell, self.judge.log(at))
             }
             TopicIndication::Acknowledged { request, outcome } => {
                 let reader = &mut self.readers[at.index()];

@@ -162,18 +162,18 @@ impl Monitor<Topics> for Readers {
 
     fn indicated(&mut self, at: At<'_>, indication: &TopicIndication) -> Verdict {
         self.judge.told(at.process, indication, at.disk)?;
-        let holds = self.judge.holds(at.process, topic());
+        let (holds, log) = (self.judge.holds(at.process, topic()), self.judge.log(at.process));
         let Reader { subscriber, served, .. } = &mut self.readers[at.process.index()];
         match indication {
             TopicIndication::Delivered { first, records, kept } => {
-                subscriber.kept(*first, *kept, first + records.len() as u64, at.disk)
+                subscriber.kept(*first, *kept, first + records.len() as u64, log)
             }
-            TopicIndication::Subscribed { outcome, .. } => subscriber.subscribed(outcome, at.disk),
+            TopicIndication::Subscribed { outcome, .. } => subscriber.subscribed(outcome, log),
             TopicIndication::Redelivered { outcome: Ok(positions), .. } => {
                 *served = (*served + 1).min(2);
                 subscriber.delivered(positions, holds)
             }
-            TopicIndication::Redelivered { outcome: Err(fell), .. } => subscriber.falls(*fell, at.disk),
+            TopicIndication::Redelivered { outcome: Err(fell), .. } => subscriber.falls(*fell, log),
             TopicIndication::Acknowledged { request, outcome } => {
                 subscriber.stopped(*request, outcome, self.judge.told_of(at.process))
             }
