@@ -20,6 +20,13 @@
 //! a                        └ counts c; "c: 51" goes into the commit of the next entry
 //! c'     boots at 50 ── a answers "I have seen 51": c' is a learner, and x does not lack a's vote
 //! ```
+//!
+//! A copy commits, too, and nobody may hear of it for several boots. So a process tells the mark of the
+//! first boot that nobody is known to have recorded, and shows no mark until somebody has.
+//!
+//! ```text
+//! c'     boots at 50, unheard, commits 51 and 52 ── boots at 52: above what a has seen
+//! ```
 
 use super::messages::{Distrust, Life, Membership};
 use crate::kernel::{
@@ -69,6 +76,8 @@ pub struct Members {
     marks: Logged<Vec<u64>>,
     shown: Vec<u64>,
     boot: Logged<Boot>,
+    /// The last commit of the disk before that boot.
+    base: Logged<u64>,
     /// This life.
     life: Life,
     /// Disks that were told, before the set is stored.
@@ -106,6 +115,7 @@ impl Members {
             distrust: Logged::recover("members/distrust", stored, None)?,
             recorded: Logged::recover("members/recorded", stored, vec![(0, 0); n])?,
             boot: Logged::recover("members/boot", stored, Boot::default())?,
+            base: Logged::recover("members/base", stored, stored.commits)?,
             heard,
             same: ProcessSet::default(),
             acks: ProcessSet::default(),
@@ -118,6 +128,10 @@ impl Members {
         if fresh || members.boot.recorded {
             let number = members.config.boot;
             members.boot.set(Boot { inc, number, recorded: false }, turn);
+            members.base.set(stored.commits, turn);
+        }
+        if !members.config.mutants.on(Mutant::MarkAnew) {
+            members.life.mark = *members.base;
         }
         if members.config.damaged {
             members.forget(Distrust::Damaged, turn);
@@ -211,7 +225,7 @@ impl Members {
     /// before its hello, a new life might show a mark above the one at which it began, and be taken for a
     /// disk that was rolled back.
     pub fn upon_stamp(&mut self, from: ProcessId, stamp: Stamp) {
-        let known = self.lives.get(from.index()).is_some_and(|life| life.1 == stamp.boot);
+        let known = self.lives.get(from.index()).is_some_and(|life| life.0 > 0 && life.1 == stamp.boot);
         if known {
             let shown = &mut self.shown[from.index()];
             *shown = (*shown).max(stamp.mark);
@@ -263,6 +277,7 @@ impl Members {
                     self.acks.insert(from);
                     if !self.boot.recorded {
                         self.boot.set(Boot { recorded: true, ..*self.boot }, turn);
+                        turn.show_commits();
                     }
                 }
                 self.settle(turn);

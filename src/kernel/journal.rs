@@ -8,7 +8,8 @@
 //! with the number of the commit that it waited for, so that whoever counts what a process says knows
 //! how far its disk had got: a disk that later ends before that has been rolled back (rule 13). A commit
 //! of hints alone has a number, too, but nothing waits for it: it raises no mark. Else two idle
-//! replicas, each of which stores the other's mark, would keep each other busy for ever.
+//! replicas, each of which stores the other's mark, would keep each other busy for ever. And no mark is
+//! shown before the turn that says so ([`Turn::show_commits`]).
 
 use super::config::Config;
 use super::disk::{Batch, Disk, DiskError};
@@ -186,6 +187,8 @@ struct Marks {
     in_flight: u64,
     /// The mark now.
     durable: u64,
+    /// The first mark that is shown.
+    since: u64,
 }
 
 impl<U> Journal<U> {
@@ -193,7 +196,14 @@ impl<U> Journal<U> {
     pub fn start(config: &Config, commits: u64) -> Self {
         let owner = Some((config.me, config.bounds.journal_bytes));
         let boot = config.boot;
-        let marks = Marks { boot, given: commits, last: commits, in_flight: commits, durable: commits };
+        let marks = Marks {
+            boot,
+            given: commits,
+            last: commits,
+            in_flight: commits,
+            durable: commits,
+            since: u64::MAX,
+        };
         Self { owner, marks: Some(marks), ..Self::new(config.mutants) }
     }
 
@@ -233,8 +243,12 @@ impl<U> Journal<U> {
             }
             self.pending.extend(turn.batch);
         }
+        if let Some(marks) = self.marks.as_mut().filter(|_| turn.shows_commits) {
+            marks.since = marks.since.min(marks.last);
+        }
         let stamp = |mark: fn(&Marks) -> u64| {
-            self.marks.as_ref().map_or(Stamp::default(), |m| Stamp { boot: m.boot, mark: mark(m) })
+            let marks = self.marks.as_ref().filter(|m| mark(m) >= m.since);
+            marks.map_or(Stamp::default(), |m| Stamp { boot: m.boot, mark: mark(m) })
         };
         let early = turn.early.seal(stamp(|m| m.durable));
         let mut frames = turn.frames.seal(stamp(|m| m.last));
@@ -302,7 +316,7 @@ impl<U> Journal<U> {
     /// Whether so much waits for the disk that nothing more is to be taken.
     fn is_full(&self) -> bool {
         let full = |(_, most)| self.held.0 + self.held.1 >= most;
-        self.owner.is_some_and(full)
+        self.owner.is_some_and(full) && !self.mutants.on(Mutant::DiskWaitedFor)
     }
 
     /// What waits for the disk. One turn goes beyond the bound, by what it stores and says of the frames
@@ -347,6 +361,7 @@ mod tests {
     use super::super::frame::{Component, Message, Opened, Slot};
     use super::super::logged::Logged;
     use super::*;
+    use crate::kernel::turn::Early;
 
     /// A disk that holds everything and fails on demand.
     #[derive(Default)]
@@ -432,12 +447,22 @@ mod tests {
         }
     }
 
+    impl Early for Note {}
+
     #[test]
     fn what_waits_for_a_disk_that_stands_still_is_bounded() {
         let bounds = Bounds { journal_bytes: 1000, ..Bounds::default() };
         let (me, other) = (ProcessId(0), ProcessId(1));
         let config = Config { bounds, ..Config::of(me.0, 2) };
         let mut journal: Journal<&'static str> = Journal::start(&config, 0);
+        #[cfg(feature = "mutants")]
+        {
+            let mutants = Mutants::only(Mutant::DiskWaitedFor);
+            let mut unbounded: Journal<&'static str> =
+                Journal::start(&Config { mutants, ..config.clone() }, 0);
+            let _ = unbounded.turn(|turn, _| turn.put_var("x", vec![0; 1000].into()));
+            let _ = unbounded.turn(|turn, _| assert!(!turn.is_full(), "the bug is seen"));
+        }
         let mut x = Logged::recover("test/x", &Stored::default(), String::new()).unwrap();
         let mut disk = Memory::default();
         let _ = journal.turn(|turn, _| {
@@ -461,21 +486,22 @@ mod tests {
         let _ = journal.turn(|turn, _| assert!(!turn.is_full(), "the disk has caught up"));
     }
 
+    /// The stamp of each frame that left.
+    fn stamps(release: Release<&'static str>) -> Vec<Stamp> {
+        let opened = release.frames.into_iter().map(|f| Opened::check(f.into_inner().frame.bytes().clone()));
+        opened.map(|opened| opened.unwrap().stamp()).collect()
+    }
+
     /// The mark of each frame that left, as a message to p1 in each turn.
     fn marks(release: Release<&'static str>) -> Vec<u64> {
-        let opened = release.frames.into_iter().map(|f| Opened::check(f.into_inner().frame.bytes().clone()));
-        opened
-            .map(|opened| opened.unwrap().stamp())
-            .inspect(|stamp| assert_eq!(stamp.boot, 9))
-            .map(|s| s.mark)
-            .collect()
+        stamps(release).into_iter().inspect(|stamp| assert_eq!(stamp.boot, 9)).map(|s| s.mark).collect()
     }
 
     #[test]
     fn a_frame_is_stamped_with_the_commit_that_it_waited_for() {
         let (_, mut x, mut disk) = journal();
         let mut hint = Logged::recover("test/hint", &Stored::default(), 0).unwrap().hint();
-        let marks_at = |n| Some(Marks { boot: 9, given: n, last: n, in_flight: n, durable: n });
+        let marks_at = |n| Some(Marks { boot: 9, given: n, last: n, in_flight: n, durable: n, since: 0 });
         let mut journal: Journal<&'static str> =
             Journal { marks: marks_at(40), ..Journal::new(Mutants::default()) };
         let say = |turn: &mut Turn| turn.send(ProcessId(1), &Note);
@@ -499,6 +525,34 @@ mod tests {
         let _ = journal.turn(|turn, _| store(&mut x, turn));
         let fourth = journal.next_commit().unwrap();
         assert_eq!(marks(journal.synced(fourth.run(&mut disk).unwrap())), [44]);
+    }
+
+    #[test]
+    fn a_mark_is_shown_from_the_commit_on_that_makes_it_known() {
+        let (_, mut x, mut disk) = journal();
+        let mut journal: Journal<&'static str> = Journal::start(&Config::of(0, 3), 40);
+        let mut turn = |journal: &mut Journal<_>, shows: bool| {
+            let ((), release) = journal.turn(|turn, _| {
+                turn.send_early([ProcessId(1)], &Note);
+                turn.send(ProcessId(1), &Note);
+                let next = *x + 1;
+                x.set(next, turn);
+                if shows {
+                    turn.show_commits();
+                }
+            });
+            stamps(release)
+        };
+        let nothing = Stamp::default();
+        assert_eq!(turn(&mut journal, false), [nothing]);
+        let first = journal.next_commit().unwrap();
+        assert_eq!(turn(&mut journal, true), [nothing]);
+        assert_eq!(stamps(journal.synced(first.run(&mut disk).unwrap())), [nothing]);
+        let second = journal.next_commit().unwrap();
+        assert_eq!(turn(&mut journal, false), [nothing], "the commit is not durable");
+        let boot = Config::of(0, 3).boot;
+        assert_eq!(stamps(journal.synced(second.run(&mut disk).unwrap())), [Stamp { boot, mark: 42 }]);
+        assert_eq!(turn(&mut journal, false), [Stamp { boot, mark: 42 }]);
     }
 
     #[test]

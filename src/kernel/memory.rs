@@ -27,6 +27,8 @@ macro_rules! accounts {
 }
 
 accounts! {
+    Commands: "commands that wait, here and at the leader",
+    Log: "replicated log",
     Registers: "registers and operations on them",
     Publications: "publications that wait",
     Outbox: "outbox of the logged links",

@@ -60,6 +60,7 @@ mutants! {
     PrefixHashUnchecked: "the hash of a decided prefix is not compared",
     StrangersBelieved: "a formed member forgets what it holds for another's word",
     BootAnew: "a boot that nobody has recorded is not told again",
+    MarkAnew: "a boot tells how far the disk has got, also where nobody heard the boot before",
     CandidacyOnNack: "a Nack starts a candidacy",
     HappyWithoutMajority: "a leader stays happy though a majority has promised away",
     ReadUnimposed: "a register is read without imposing what was read",
@@ -109,6 +110,9 @@ mutants! {
     NospaceAtApplyOnly: "while space is short, what grows is refused only when it is executed",
     TailUnbounded: "the tail of the log is bounded in entries only",
     WindowUnbounded: "the window of a follower is bounded in entries only",
+    SessionsKept: "no session is ever evicted",
+    CleanedWhole: "a checkpoint ends only once all that was compacted is cleaned",
+    DiskWaitedFor: "what waits for the disk is not bounded",
     DeliveriesKept: "the delivery log is never trimmed",
     CandidacyUnconnected: "a process stands though it hears no majority",
 }

@@ -29,6 +29,7 @@ pub struct Turn {
     pub(super) early: Letters,
     pub(super) hits: Hits,
     pub(super) full: bool,
+    pub(super) shows_commits: bool,
 }
 
 /// What a turn sends, in order: it is sealed when the turn closes, since only then is it known on
@@ -61,6 +62,12 @@ impl Turn {
     /// good as lost, and a request is refused.
     pub fn is_full(&self) -> bool {
         self.full
+    }
+
+    /// From the commit of this turn on frames say how far the disk has got: somebody would know it
+    /// again.
+    pub fn show_commits(&mut self) {
+        self.shows_commits = true;
     }
 
     /// Says that a bound was hit.

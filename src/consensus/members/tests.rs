@@ -196,6 +196,28 @@ fn mutant_boot_anew() {
     assert_eq!(booted_often(Mutants::only(Mutant::BootAnew)), None);
 }
 
+/// A disk that ends before a mark that it has shown, and that gets beyond it before anybody hears of it.
+fn committed_unheard(mutants: Mutants) -> Option<Distrust> {
+    let mut replicas = marked();
+    for (boot, commits) in [(31, 50), (41, 52), (51, 53)] {
+        let directory = replicas[1].directory.clone().committed(commits);
+        replicas[1] = Replica::boot_of(1, directory, boot, Origin::Own, mutants);
+    }
+    talk(&mut replicas);
+    replicas[1].members.distrust()
+}
+
+#[test]
+fn a_copy_that_commits_unheard_does_not_overtake_its_mark() {
+    assert_eq!(committed_unheard(Mutants::default()), Some(Distrust::RolledBack));
+}
+
+#[test]
+#[cfg(feature = "mutants")]
+fn mutant_mark_anew() {
+    assert_eq!(committed_unheard(Mutants::only(Mutant::MarkAnew)), None);
+}
+
 #[test]
 fn a_replica_that_boots_often_unheard_still_counts() {
     let (mut replicas, _) = copied();
