@@ -162,6 +162,34 @@ fn an_endless_run_of_overwrites_with_compaction_needs_bounded_disk_and_memory() 
 }
 
 #[test]
+fn what_was_compacted_delays_no_checkpoint_for_long_and_goes_all_the_same() {
+    let mut store = Store::default();
+    store.machine.bounds.checkpoint_bytes = 20_000;
+    for n in 0..2000 {
+        store.put(&format!("key {}", n % 20), &"x".repeat(100));
+    }
+    store.checkpoint();
+    store.compact(store.revision()).unwrap();
+    let mut pieces = Vec::new();
+    for _ in 0..60 {
+        store.put("one more", "");
+        while store.machine.scrub(1000) {}
+        store.machine.checkpoint_begin();
+        let mut steps = 1;
+        while !store.disk.store(store.machine.checkpoint_step(1000)) {
+            steps += 1;
+        }
+        pieces.push(steps);
+        let _ = store.disk.boot().expect("what is on disk has the digest of the checkpoint");
+    }
+    assert!(pieces.iter().max() <= Some(&22), "{pieces:?}");
+    assert!(pieces.iter().filter(|steps| **steps > 15).count() >= 3, "there was much to clean: {pieces:?}");
+    assert!(store.machine.size().versions <= 100, "{}", store.machine.size().versions);
+    store.machine = store.disk.boot().unwrap();
+    assert_eq!(keys(&store.range(all())).len(), 21);
+}
+
+#[test]
 fn deleted_keys_leave_nothing_behind() {
     let mut store = Store::default();
     for n in 0..300 {
