@@ -265,9 +265,11 @@ impl Redelivery {
     /// What is to be delivered now: at once what is new, and again what is due.
     pub fn settle(&mut self, deliveries: &Deliveries, turn: &mut Turn) -> Vec<Redelivered> {
         let mut due = Vec::new();
+        // Else what was said before waits for the disk as well.
+        let repeats = !turn.is_full();
         for (name, subscriber) in &mut self.subscribers {
             if let Some(fell) = subscriber.place.fell {
-                if subscriber.fresh || subscriber.due == 0 {
+                if subscriber.fresh || (subscriber.due == 0 && repeats) {
                     due.push((name.clone(), Err(fell)));
                     subscriber.fresh = false;
                     subscriber.due = self.config.timing.election;
@@ -298,7 +300,7 @@ impl Redelivery {
                 }
                 subscriber.next += 1;
             }
-            let again = subscriber.due == 0 && !self.config.mutants.on(Mutant::NotRedelivered);
+            let again = subscriber.due == 0 && repeats && !self.config.mutants.on(Mutant::NotRedelivered);
             if !subscriber.pending.is_empty() && (subscriber.fresh || again) {
                 due.push((name.clone(), Ok(subscriber.pending.iter().copied().collect())));
                 subscriber.due = self.config.timing.election;

@@ -357,6 +357,17 @@ fn a_publication_waits_until_what_its_context_knows_of_is_delivered() {
 }
 
 #[test]
+fn publications_that_wait_for_their_context_are_bounded() {
+    let mut system = System::new(3, Bounds { requests: 2, ..Bounds::default() });
+    let mut unknown = Context::default();
+    unknown.add(MessageId { origin: ProcessId(1), seq: 7 });
+    let mut publish = |m| system.publish_after(2, Guarantee::Causal, unknown.clone(), m);
+    let requests = ["a", "b", "c"].map(&mut publish);
+    let outcome = |request: u64| system.published(2, request);
+    assert_eq!(requests.map(outcome), [None, None, Some(Err(PublishError::TooMany))]);
+}
+
+#[test]
 fn what_cannot_be_delivered_is_bounded_and_pushed_back() {
     let mut system = System::new(3, Bounds { undelivered: 2, ..Bounds::default() });
     let requests = ["a", "b", "c"].map(|m| system.publish(0, Guarantee::Fifo, m));

@@ -12,7 +12,8 @@
 //! **On recovery** the commands of an earlier life are nobody's.
 
 use crate::kernel::{
-    Ballot, Bound, Component, Config, Incarnation, MAX_COUNT, Message, ProcessId, Slot, Ticks, Turn,
+    Account, Ballot, Bound, Bounds, Component, Config, Incarnation, MAX_COUNT, Memory, Message, ProcessId,
+    SLOT, Slot, Ticks, Turn,
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,11 @@ impl Entry {
     pub fn decode(bytes: &Bytes) -> Option<Self> {
         let (origin, inc, seq, low, command) = postcard::from_bytes::<Fields<'_>>(bytes).ok()?;
         Some(Self { origin, inc, seq, low, command: bytes.slice_ref(command) })
+    }
+
+    /// Whether the command of an encoded entry is one of these.
+    fn has(bytes: &Bytes, is: impl Fn(&Bytes) -> bool) -> bool {
+        Self::decode(bytes).is_some_and(|entry| is(&entry.command))
     }
 
     /// All but the command.
@@ -167,6 +173,17 @@ impl TotalOrder {
         }
     }
 
+    /// Commands: of this process `requests`, of `entry_bytes` each; to be proposed here `queue_bytes`, and
+    /// one that passed alone, of all processes.
+    pub fn memory(&self) -> Memory {
+        let Bounds { requests, entry_bytes, queue_bytes, .. } = self.config.bounds;
+        let own = requests.saturating_mul(SLOT + entry_bytes);
+        let queued = queue_bytes + entry_bytes + requests * self.config.processes * SLOT;
+        let bytes = self.pending.values().map(|p| p.entry.len()).sum::<usize>() + self.queue_bytes;
+        let held = (self.pending.len() + self.queue.len(), bytes);
+        Memory::new(Account::Commands, held, own.saturating_add(queued))
+    }
+
     /// Broadcasts a command.
     ///
     /// # Errors
@@ -221,8 +238,15 @@ impl TotalOrder {
     }
 
     /// Sends what the leader of `ballot` does not have yet, or has had for so long that it was
-    /// probably lost. Where this process leads it goes into the queue.
-    pub fn dispatch(&mut self, leader: Option<Ballot>, leads: bool, turn: &mut Turn) {
+    /// probably lost. Where this process leads it goes into the queue. A command that is refused by now
+    /// is not sent again: nobody knows its fate, and this process may have come to lead.
+    pub fn dispatch(
+        &mut self,
+        leader: Option<Ballot>,
+        leads: bool,
+        refused: Option<fn(&Bytes) -> bool>,
+        turn: &mut Turn,
+    ) {
         if !leads {
             self.queue.clear();
             self.queue_bytes = 0;
@@ -234,6 +258,7 @@ impl TotalOrder {
         for pending in self.pending.values_mut() {
             match pending.sent {
                 Some((to, at)) if to == ballot && now - at < 4 * resend => continue,
+                Some(_) | None if refused.is_some_and(|is| Entry::has(&pending.entry, is)) => continue,
                 Some(_) | None => {}
             }
             let full = leads && self.queue_bytes + bytes >= bounds.queue_bytes;
@@ -273,11 +298,12 @@ impl TotalOrder {
     /// So its origin is not told, but gives it up by itself when it would send it again, its fate
     /// unknown; or before, when it is executed after all.
     pub fn shrink(&mut self, grows: impl Fn(&Bytes) -> bool) -> Vec<(u64, GivenUp)> {
-        let grows = |entry: &Bytes| Entry::decode(entry).is_some_and(|entry| grows(&entry.command));
         let Self { config, inc, pending, queue, queue_bytes, now, .. } = self;
         let mut own = BTreeSet::new();
         queue.retain(|(_, entry)| {
-            let Some(dropped) = Entry::decode(entry).filter(|_| grows(entry)) else { return true };
+            let Some(dropped) = Entry::decode(entry).filter(|entry| grows(&entry.command)) else {
+                return true;
+            };
             *queue_bytes -= entry.len();
             if (dropped.origin, dropped.inc) == (config.me, *inc) {
                 own.insert(dropped.seq);
@@ -295,7 +321,7 @@ impl TotalOrder {
                 Some((_, at)) if *now - at >= resend => GivenUp::Unknown,
                 Some(_) => return true,
             };
-            let refused = grows(&p.entry);
+            let refused = Entry::has(&p.entry, &grows);
             if refused {
                 given_up.push((p.request, fate));
             }
@@ -365,5 +391,50 @@ impl TotalOrder {
         let inc = self.inc;
         let done: Vec<u64> = self.pending.keys().copied().filter(|seq| is_done(inc, *seq)).collect();
         done.into_iter().filter_map(|seq| self.pending.remove(&seq)).map(|p| p.request).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{Journal, Mutants};
+
+    /// The oldest command waits, and others come and go.
+    #[test]
+    fn numbers_reach_no_further_than_every_filter_has_room_for() {
+        let bounds = Bounds { requests: 2, ..Bounds::DEFAULT };
+        let mut journal: Journal<()> = Journal::new(Mutants::default());
+        let mut total_order = TotalOrder::start(Config { bounds, ..Config::of(0, 3) }, 1);
+        let _ = journal.turn(|turn, _| {
+            for request in 0..16 {
+                total_order.broadcast(request, "x".into(), 1000, turn).unwrap();
+                if request > 0 {
+                    total_order.cancel(request);
+                }
+            }
+            assert_eq!(total_order.broadcast(16, "x".into(), 1000, turn), Err(NotTaken::TooMany));
+            total_order.cancel(0);
+            assert_eq!(total_order.broadcast(17, "x".into(), 1000, turn), Ok(()));
+        });
+        assert_eq!(journal.hits().of(Bound::CommandSpan), 1);
+    }
+
+    /// A command that was handed to another leader, and may be in its log, when space gets short.
+    #[test]
+    fn who_comes_to_lead_while_space_is_short_does_not_propose_what_grows() {
+        let config = Config::of(0, 3);
+        let mut journal: Journal<()> = Journal::start(&config, 0);
+        let mut total_order = TotalOrder::start(config, 1);
+        let [other, own] = [1, 0].map(|p| Some(Ballot { counter: 1, process: ProcessId(p), ..Ballot::ZERO }));
+        let _ = journal.turn(|turn, _| {
+            total_order.broadcast(7, "+a".into(), 1000, turn).unwrap();
+            total_order.dispatch(other, false, None, turn);
+            let grows = |command: &Bytes| command.starts_with(b"+");
+            assert_eq!(total_order.shrink(grows), [], "it may be executed yet");
+            total_order.dispatch(own, true, Some(grows), turn);
+            assert!(!total_order.has_proposals());
+            total_order.dispatch(own, true, None, turn);
+            assert!(total_order.has_proposals(), "there is room again");
+        });
     }
 }

@@ -152,7 +152,8 @@ impl Stubborn {
                 continue;
             }
             *quiet += 1;
-            if *quiet >= self.config.timing.resend {
+            // What was sent before waits for the disk as well.
+            if *quiet >= self.config.timing.resend && !turn.is_full() {
                 self.transmit(to, 0, turn);
             }
         }

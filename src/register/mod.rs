@@ -219,7 +219,7 @@ impl Registers {
             }
             operation.patience -= 1;
             operation.resend = operation.resend.saturating_sub(1);
-            if operation.resend == 0 && !self.config.mutants.on(Mutant::QuestionOnce) {
+            if operation.resend == 0 && !turn.is_full() && !self.config.mutants.on(Mutant::QuestionOnce) {
                 operation.resend = self.config.timing.resend;
                 let id = OperationId { inc: self.inc, number: *number };
                 let silent = self.config.members().filter(|p| !operation.answered.contains(*p));

@@ -13,8 +13,8 @@ use crate::broadcast::{
 };
 use crate::consensus::{Detector, Distrust, Divergence, Facts, Gate, Members, SequencePaxos};
 use crate::kernel::{
-    Ballot, Bound, Config, Held, Incarnation, Logged, LoggedLog, Memory, Mutant, ProcessId, Stored, Ticks,
-    Turn, Undecodable,
+    Account, Ballot, Bound, Config, Held, Incarnation, Logged, LoggedLog, Memory, Mutant, ProcessId, Stored,
+    Ticks, Turn, Undecodable,
 };
 use crate::register::{Registers, Return};
 use bytes::Bytes;
@@ -236,8 +236,17 @@ impl<M: StateMachine> Stack<M> {
     pub fn memory(&self) -> Vec<Memory> {
         let mut memory = self.topics.memory();
         memory.extend(self.machine.memory());
-        memory.push(self.registers.memory());
+        memory.extend([self.registers.memory(), self.total_order.memory(), self.log_memory()]);
         memory
+    }
+
+    /// The log: below the checkpoint what is kept for others; above what comes until the next one begins,
+    /// and while that is written, of which a piece takes twice what came meanwhile; and what is not decided.
+    fn log_memory(&self) -> Memory {
+        let bounds = &self.config.bounds;
+        let kept = bounds.tail_bytes.max(bounds.pinned_bytes);
+        let covered = bounds.checkpoint_bytes + bounds.run_bytes();
+        Memory { of: Account::Log, bytes: self.paxos.log().bytes(), most: kept + 3 * covered }
     }
 
     /// The ballot of the leader, as far as is known here.
@@ -341,7 +350,8 @@ impl<M: StateMachine> Stack<M> {
         self.paxos.set_voters(facts.voters);
         self.paxos.set_boots(self.members.boots());
         self.members.tick(self.now, turn);
-        if self.detector.tick(self.now, &facts, turn) {
+        // While the disk hangs a candidacy would wait for it like the one before.
+        if self.detector.tick(self.now, &facts, turn) && !turn.is_full() {
             self.paxos.stand(turn);
         }
         self.paxos.tick(self.now, self.detector.trusted(), self.detector.alive(), turn);
@@ -381,7 +391,8 @@ impl<M: StateMachine> Stack<M> {
         }
         // First what is decided: an alarm among it keeps what grows from being proposed.
         let replies = self.apply(turn, up);
-        if self.refuses_growth() {
+        let refused: Option<fn(&Bytes) -> bool> = self.refuses_growth().then_some(M::grows);
+        if refused.is_some() {
             for (request, given_up) in self.total_order.shrink(M::grows) {
                 up.expose(Indication::Refused { request, why: given_up.into() });
             }
@@ -389,7 +400,7 @@ impl<M: StateMachine> Stack<M> {
         for _ in 0..SETTLE_ROUNDS {
             let leader = self.leader();
             let leads = self.paxos.leads();
-            self.total_order.dispatch(leader, leads, turn);
+            self.total_order.dispatch(leader, leads, refused, turn);
             if let Some(number) = self.reads.dispatch(leader, leads, turn) {
                 self.paxos.ask_read((self.config.me, *self.inc, number), turn);
             }

@@ -1,7 +1,8 @@
 //! What gives space back, and what is refused while it is short.
 
 use super::*;
-use crate::broadcast::CatchUpMessage;
+use crate::broadcast::{CatchUpMessage, Context, Guarantee, Topic, TopicRequest};
+use crate::register::Ask;
 
 fn world(n: usize, change: impl Fn(&mut Bounds)) -> World {
     let mut world = World::new(n);
@@ -155,4 +156,40 @@ fn who_reads_a_snapshot_and_does_not_get_on_holds_nothing_for_long() {
         let status = world.stack(leader).status();
         assert!(status.log_first > first + 50, "{pinned_bytes}: {status:?}");
     }
+}
+
+#[test]
+fn a_disk_that_hangs_leaves_no_more_waiting_however_long() {
+    let mut world = world(1, |bounds| {
+        bounds.frame_bytes = 4096;
+        bounds.message_bytes = 1024;
+        bounds.journal_bytes = 4096;
+    });
+    let topic = Topic { guarantee: Guarantee::Reliable, name: "news".into() };
+    let publish = |request, guarantee, bytes| TopicRequest::Publish {
+        request,
+        topic: Topic { guarantee, ..topic.clone() },
+        context: Context::default(),
+        payload: vec![b'x'; bytes].into(),
+        patience: 1000,
+    };
+    let (subscriber, from) = ("reader".to_owned(), Some(0));
+    let subscribe = TopicRequest::Subscribe { request: 2, subscriber, topic: topic.clone(), from };
+    world.upon(0, vec![Event::Topics(publish(1, Guarantee::Reliable, 10)), Event::Topics(subscribe)]);
+    world.run(10);
+    world.sync = u64::MAX / 2;
+    let (name, ask) = ("x".to_owned(), Ask::Write("v".into()));
+    world.upon(0, vec![Event::Register { request: 3, name, ask, patience: 100_000 }]);
+    for request in 4..9 {
+        world.upon(0, vec![Event::Topics(publish(request, Guarantee::BestEffort, 1000))]);
+    }
+    let waits = |world: &World| {
+        let (_, journal) = world.processes[0].stack.as_ref().unwrap();
+        journal.memory(0).map(|memory| memory.bytes).iter().sum::<usize>()
+    };
+    world.run(300);
+    let before = waits(&world);
+    assert!(before >= 4096, "{before} bytes wait");
+    world.run(3000);
+    assert_eq!(waits(&world), before);
 }
