@@ -84,7 +84,8 @@ fn a_profile_has_no_faults_but_its_own() {
         let partitions = sim::run(seed, &options(Profile::Partitions)).coverage;
         assert_eq!((partitions.crashes, partitions.failed_syncs), (0, 0), "seed {seed}");
         let disk = sim::run(seed, &options(Profile::Disk)).coverage;
-        assert_eq!((disk.duplicated, disk.cuts, disk.corrupted), (0, 0, 0), "seed {seed}");
+        // Its end may cut links: to let two logs differ.
+        assert_eq!((disk.duplicated, disk.one_way, disk.corrupted), (0, 0, 0), "seed {seed}");
     }
 }
 

@@ -56,7 +56,7 @@ struct Client {
     sessions: bool,
     session: Option<Session>,
     waiting: Option<Waiting>,
-    /// Whether it asks again, at the same process, when that has too many requests.
+    /// Whether it must have an answer: it asks again, at the same process, when that has too many requests.
     persists: bool,
 }
 
@@ -179,9 +179,9 @@ impl Clients {
         self.calm = true;
     }
 
-    /// No operation begins any more.
-    pub(super) fn stop(&mut self) {
-        self.stopped = true;
+    /// No operation begins any more, and what is still asked for may take so long.
+    pub(super) fn stop(&mut self, ticks: Ticks) {
+        (self.stopped, self.ticks) = (true, ticks);
     }
 
     /// How many clients wait for an answer.
@@ -212,7 +212,9 @@ impl Clients {
         let short = world.is_full(at);
         let change = if short { self.rng.u8(..16) == 0 } else { !self.calm && self.rng.u8(..=255) == 0 };
         if change {
-            let command = service::space_is_short((!short).then_some(number as u64 % 3));
+            // Members say so each for itself, and somebody that there is room again everywhere.
+            let raised = !short || self.rng.u8(..4) == 0;
+            let command = service::space_is_short(raised.then_some(number as u64 % 3));
             return self.ask(number, at, world, Job::Upkeep { command }, false);
         }
         let client = &mut self.clients[number];
@@ -235,7 +237,10 @@ impl Clients {
             (Call::Get { .. }, _) | (_, None) => None,
             (_, Some(session)) => {
                 session.seq += 1;
-                session.low = session.seq;
+                // At times it does not say which replies it has received.
+                if self.rng.u8(..3) != 0 {
+                    session.low = session.seq;
+                }
                 Some(*session)
             }
         };
@@ -389,6 +394,12 @@ impl Clients {
                 self.owners.remove(request);
                 return Ok(self.ask(number, at, world, waiting.job, waiting.doubtful));
             }
+            if *why == Refusal::LeaderChanged && self.clients[number].persists {
+                // A snapshot covered the command, so that nobody knows its reply.
+                self.clients[number].persists = false;
+                self.give_up(number, waiting, true, world, coverage);
+                return Ok(self.probe(at, world));
+            }
             let doubtful = match why {
                 Refusal::NoLeader | Refusal::TooMany | Refusal::NoSpace | Refusal::Corrupt => false,
                 Refusal::TooLarge => {
@@ -507,8 +518,7 @@ impl Clients {
 
     /// Whether every probe got its answer.
     pub(super) fn probes_answered(&self) -> bool {
-        let failed =
-            |o: &Operation| matches!(&o.call, Call::Put { key, .. } if key == PROBE) && o.reply().is_none();
+        let failed = |o: &Operation| o.reply().is_none() && self.clients[o.client as usize].persists;
         !self.recorder.operations().iter().any(failed)
     }
 

@@ -39,8 +39,9 @@ impl Group {
             Self::Messages | Self::Links => profile.has_partitions(),
             Self::Consequences => profile != Profile::Calm,
             Self::Work => true,
-            // Nothing to wish for; nor is every bound reached yet.
-            Self::Judgement | Self::Bounds => false,
+            Self::Bounds => profile == Profile::All,
+            // Nothing to wish for.
+            Self::Judgement => false,
         }
     }
 }
@@ -87,7 +88,8 @@ macro_rules! coverage {
         impl Coverage {
             /// Every class with its count, group by group.
             pub fn classes(&self) -> impl Iterator<Item = Class> {
-                let bounds = Bound::ALL.iter().map(|bound| {
+                let here = |b: &&Bound| ELSEWHERE.iter().all(|Elsewhere { bound, .. }| *bound != b.describe());
+                let bounds = Bound::ALL.iter().filter(here).map(|bound| {
                     Class { group: Group::Bounds, name: bound.describe(), count: self.hits.of(*bound) }
                 });
                 [$($(Class { group: Group::$group, name: $label, count: self.$name }),+),+].into_iter().chain(bounds)

@@ -1,4 +1,7 @@
-//! Bounds that no run of the simulator can reach, since it has no sockets and no file system.
+//! Bounds that no run of the simulator can reach, since it has no sockets and no file system, or since
+//! its clients are too few and not patient enough.
+
+use crate::kernel::Bound;
 
 /// A bound that a test reaches.
 pub(super) struct Elsewhere {
@@ -14,6 +17,16 @@ const fn reached(bound: &'static str, file: &'static str, test: &'static str) ->
 
 /// All of them.
 pub(super) const ELSEWHERE: &[Elsewhere] = &[
+    reached(
+        Bound::Parked.describe(),
+        "src/broadcast/tests.rs",
+        "publications_that_wait_for_their_context_are_bounded",
+    ),
+    reached(
+        Bound::CommandSpan.describe(),
+        "src/broadcast/total_order.rs",
+        "numbers_reach_no_further_than_every_filter_has_room_for",
+    ),
     reached(
         "requests in flight at one node: one more is refused",
         "src/node/tests.rs",

@@ -50,7 +50,7 @@ struct Client {
     unpublished: Option<Command>,
     /// Where it reads each topic.
     cursors: [u64; TOPICS.len()],
-    /// A probe, to be made again once its process takes more.
+    /// A probe, to be made again: its process took no more, or could not say what became of it.
     again: Option<(ProcessId, Job)>,
 }
 
@@ -431,7 +431,8 @@ impl LedgerClients {
                 self.clients[number].unpublished = None;
                 return Ok(());
             }
-            (job, Indication::Refused { why: Refusal::TooMany, .. }) if self.is_probe(number) => {
+            // What it proposed may be decided, and who proposes it again learns that.
+            (job, Indication::Refused { .. }) if self.is_probe(number) => {
                 self.clients[number].again = Some((at, job));
                 return Ok(());
             }

@@ -49,7 +49,7 @@ pub(super) fn check(world: &mut World, adversary: &mut Adversary) -> Verdict {
         )
     })?;
 
-    world.clients.stop();
+    world.clients.stop(REST);
     world.registers.stop();
     world.topics.stop();
     world.ledger.stop();

@@ -7,7 +7,9 @@ use super::disk::SimDisk;
 use super::property::{Property, Verdict, ensure};
 use super::sizes::Sizes;
 use super::subscriber::Subscriber;
-use crate::broadcast::{Context, Guarantee, PublishError, Record, Topic, TopicIndication, TopicRequest};
+use crate::broadcast::{
+    Context, Guarantee, PublishError, Record, SubscribeError, Topic, TopicIndication, TopicRequest,
+};
 use crate::kernel::{Bounds, ProcessId, Ticks, Timing};
 use crate::stack::{Event, RequestId};
 use fastrand::Rng;
@@ -15,10 +17,13 @@ use std::collections::BTreeSet;
 
 /// Requests of these clients are numbered from here on.
 const FIRST: RequestId = 1 << 40;
-const GUARANTEES: [Guarantee; 3] = [Guarantee::Reliable, Guarantee::Fifo, Guarantee::Causal];
+const GUARANTEES: [Guarantee; 4] =
+    [Guarantee::Reliable, Guarantee::Fifo, Guarantee::Causal, Guarantee::BestEffort];
 /// Topics that there are.
 const TOPICS: usize = 2 * GUARANTEES.len();
 const SUBSCRIBER: &str = "subscriber";
+/// One that comes and goes, to be one too many at times.
+const PASSING: &str = "passer-by";
 
 /// What a publisher waits for.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +77,8 @@ pub(super) struct TopicClients {
     stopped: bool,
     /// Processes at which a probe was refused.
     refused: BTreeSet<ProcessId>,
+    /// Requests for the one that passes by.
+    passing: BTreeSet<RequestId>,
 }
 
 fn topic(at: ProcessId, guarantee: Guarantee) -> Topic {
@@ -80,7 +87,7 @@ fn topic(at: ProcessId, guarantee: Guarantee) -> Topic {
 
 /// What the subscriber at a process subscribes to.
 fn subscribed(at: ProcessId) -> Topic {
-    topic(ProcessId(0), GUARANTEES[at.index() % GUARANTEES.len()])
+    topic(ProcessId(0), GUARANTEES[at.index() % 3])
 }
 
 impl TopicClients {
@@ -104,6 +111,7 @@ impl TopicClients {
             sizes,
             stopped: false,
             refused: BTreeSet::new(),
+            passing: BTreeSet::new(),
         }
     }
 
@@ -199,6 +207,15 @@ impl TopicClients {
     fn subscribe(&mut self, at: ProcessId, world: Glimpse<'_>) -> Asked {
         let life = world.life(at)?;
         let request = self.request();
+        if !self.stopped && self.rng.u8(..16) == 0 {
+            self.passing.insert(request);
+            let subscriber = PASSING.to_owned();
+            let passes = match self.rng.bool() {
+                true => TopicRequest::Subscribe { request, subscriber, topic: subscribed(at), from: None },
+                false => TopicRequest::Unsubscribe { request, subscriber },
+            };
+            return Some((at, Event::Topics(passes)));
+        }
         let subscriber = SUBSCRIBER.to_owned();
         let reader = &mut self.readers[at.index()];
         if reader.life != Some(life) || reader.subscriber.fell() {
@@ -272,9 +289,16 @@ impl TopicClients {
                 let end = first + records.len() as u64;
                 self.readers[at.index()].subscriber.kept(*first, *kept, end, self.judge.log(at))
             }
+            TopicIndication::Subscribed { request, .. } if self.passing.remove(request) => Ok(()),
+            TopicIndication::Subscribed { outcome: Err(SubscribeError::TooMany { limit: 1 }), .. } => {
+                // The other one is there; later, perhaps.
+                self.readers[at.index()].life = None;
+                Ok(())
+            }
             TopicIndication::Subscribed { outcome, .. } => {
                 self.readers[at.index()].subscriber.subscribed(outcome, self.judge.log(at))
             }
+            TopicIndication::Redelivered { subscriber, .. } if subscriber == PASSING => Ok(()),
             TopicIndication::Redelivered { outcome: Ok(positions), .. } => {
                 coverage.redeliveries += positions.len() as u64;
                 let reader = &mut self.readers[at.index()];

@@ -100,6 +100,7 @@ impl World {
         let Bounds { undecided_bytes, entry_bytes, frame_bytes, sync_bytes, checkpoint_step, .. } = bounds;
         let around = [undecided_bytes, entry_bytes, frame_bytes, sync_bytes, checkpoint_step];
         let sizes = Sizes::around(around, rng);
+        let replicated = bounds::draw_replicated(rng);
         Self {
             processes: (0..n as u8).map(|me| Process::new(config(me))).collect(),
             network: Network::new(n, rng.bool(), bounds),
@@ -111,7 +112,7 @@ impl World {
                 clients / 2,
                 n,
                 patience,
-                (bounds::REPLICATED, bounds.shared),
+                (replicated, bounds.shared),
                 options.mutants,
             ),
             bounds,
