@@ -12,7 +12,6 @@ use kvorum::proto::etcdserverpb::request_op::Request as Nested;
 use kvorum::proto::etcdserverpb::{Compare, PutRequest, RangeRequest, RequestOp, TxnRequest};
 use prost::Message;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use std::fs;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -62,9 +61,7 @@ fn pid(cluster: &Cluster, n: usize) -> Pid {
 
 /// The memory that a replica has in use.
 fn resident(cluster: &Cluster, n: usize) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", pid(cluster, n).as_raw_nonzero())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("the replica runs");
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+    cluster.running[n].as_ref().unwrap().bytes("VmRSS")
 }
 
 async fn connect(cluster: &Cluster, n: usize) -> KvClient<Channel> {

@@ -6,7 +6,7 @@ mod cluster;
 #[path = "support/group.rs"]
 mod group;
 
-use cluster::{Cluster, PATIENCE, Process};
+use cluster::{Cluster, PATIENCE};
 use group::Group;
 use kvorum::Client;
 use kvorum::client::{Guarantee, Op, Start, Vote};
@@ -155,13 +155,6 @@ impl Load {
     }
 }
 
-/// The bytes of memory that a process takes at most, so far.
-fn peak(process: &Process) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.0.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("the process is alive");
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_replicas_live_in_a_gigabyte_each_whatever_clients_do() {
     let groups = [0, 1, 2].map(|_| Group::of(LIMIT));
@@ -200,7 +193,7 @@ async fn three_replicas_live_in_a_gigabyte_each_whatever_clients_do() {
             break;
         }
         let n = round % 3;
-        if round % 6 == 5 {
+        if round % 4 == 3 {
             cluster.kill(n);
             tokio::time::sleep(Duration::from_secs(2)).await;
             start(&mut cluster, n);
@@ -215,7 +208,7 @@ async fn three_replicas_live_in_a_gigabyte_each_whatever_clients_do() {
             let process = cluster.running[n].as_mut().unwrap();
             let died = process.0.try_wait().unwrap();
             assert_eq!(died, None, "n{n} died after {:?}; {}", begin.elapsed(), cluster.logs());
-            *most = peak(process).max(*most);
+            *most = process.bytes("VmHWM").max(*most);
         }
         println!(
             "{:>5.0?}: {} calls answered, peaks {peaks:?}",

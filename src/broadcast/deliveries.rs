@@ -70,7 +70,7 @@ impl Record {
     }
 
     /// How many bytes the log holds of it.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.encode().len()
     }
 

@@ -1,7 +1,7 @@
 use super::*;
 use crate::kernel::{
-    Batch, Bounds, Config, Disk, DiskError, Exposed, Held, Journal, Mutants, Opened, Origin, Outgoing,
-    ProcessId, ProcessSet, Protocol, Release, Store, Stored, Timing, Upon,
+    Batch, Bounds, Config, Disk, DiskError, Exposed, Held, Journal, Mutants, Opened, Outgoing, ProcessId,
+    ProcessSet, Protocol, Release, Store, Stored, Timing, Upon,
 };
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -57,18 +57,8 @@ fn topic(guarantee: Guarantee) -> Topic {
 
 impl System {
     fn new(processes: u8, bounds: Bounds) -> Self {
-        let config = |me| Config {
-            me: ProcessId(me),
-            processes: usize::from(processes),
-            configuration: 1,
-            disk: 1,
-            boot: 0,
-            damaged: false,
-            origin: Origin::Own,
-            timing: Timing { heartbeat: 2, election: 8, resend: 4 },
-            bounds,
-            mutants: Mutants::default(),
-        };
+        let timing = Timing { heartbeat: 2, election: 8, resend: 4 };
+        let config = |me| Config { boot: 0, timing, bounds, ..Config::of(me, usize::from(processes)) };
         let mut system = Self {
             config: (0..processes).map(config).collect(),
             disks: (0..processes).map(|_| Memory::default()).collect(),

@@ -256,10 +256,9 @@ impl TotalOrder {
         let mut entries = Vec::new();
         let mut bytes = 0;
         for pending in self.pending.values_mut() {
-            match pending.sent {
-                Some((to, at)) if to == ballot && now - at < 4 * resend => continue,
-                Some(_) | None if refused.is_some_and(|is| Entry::has(&pending.entry, is)) => continue,
-                Some(_) | None => {}
+            let waits = pending.sent.is_some_and(|(to, at)| to == ballot && now - at < 4 * resend);
+            if waits || refused.is_some_and(|is| Entry::has(&pending.entry, is)) {
+                continue;
             }
             let full = leads && self.queue_bytes + bytes >= bounds.queue_bytes;
             if full || bytes >= bounds.frame_bytes || entries.len() >= bounds.frame_entries {

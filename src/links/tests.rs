@@ -4,7 +4,7 @@
 use super::*;
 use crate::kernel::{
     Batch, Bounds, Config, Disk, DiskError, Exposed, Frame, Held, Incarnation, Journal, Mutants, Opened,
-    Origin, Outgoing, ProcessId, ProcessSet, Release, Store, Stored, StoredLog, Timing, Turn,
+    Outgoing, ProcessId, ProcessSet, Release, Store, Stored, StoredLog, Timing, Turn,
 };
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -107,18 +107,8 @@ pub(crate) struct System<L> {
 
 impl<L: Tried> System<L> {
     pub(crate) fn new(processes: u8, bounds: Bounds) -> Self {
-        let config = |me| Config {
-            me: ProcessId(me),
-            processes: usize::from(processes),
-            configuration: 1,
-            disk: 1,
-            boot: 0,
-            damaged: false,
-            origin: Origin::Own,
-            timing: Timing { resend: 2, ..Timing::default() },
-            bounds,
-            mutants: Mutants::default(),
-        };
+        let timing = Timing { resend: 2, ..Timing::default() };
+        let config = |me| Config { boot: 0, timing, bounds, ..Config::of(me, usize::from(processes)) };
         let mut system = Self {
             config: (0..processes).map(config).collect(),
             disks: (0..processes).map(|_| Memory::default()).collect(),

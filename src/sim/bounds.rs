@@ -15,7 +15,12 @@ struct Draw<'a> {
     tiny: u8,
 }
 
-impl Draw<'_> {
+impl<'a> Draw<'a> {
+    fn new(rng: &'a mut Rng) -> Self {
+        let tiny = TINY[rng.usize(..TINY.len())];
+        Self { rng, tiny }
+    }
+
     /// The least, a power of two times that, or that of production.
     fn pick(&mut self, least: u64, most: u64, default: u64) -> u64 {
         match self.rng.u8(..100) {
@@ -38,8 +43,7 @@ macro_rules! draw {
 
 /// The bounds of a run. Of each the least, and the most that is called small.
 pub(super) fn draw(rng: &mut Rng) -> Bounds {
-    let tiny = TINY[rng.usize(..TINY.len())];
-    let mut draw = Draw { rng, tiny };
+    let mut draw = Draw::new(rng);
     let shared = draw!(draw: SharedBounds {
         sessions: 1, 32;
         session_calls: 1, 64;
@@ -98,8 +102,7 @@ pub(super) fn draw(rng: &mut Rng) -> Bounds {
 
 /// What the ledger of a run is bounded to, once somebody has said so.
 pub(super) fn draw_replicated(rng: &mut Rng) -> ReplicatedBounds {
-    let tiny = TINY[rng.usize(..TINY.len())];
-    let mut draw = Draw { rng, tiny };
+    let mut draw = Draw::new(rng);
     draw!(draw: ReplicatedBounds {
         instances: 1, 64;
         decision_bytes: 3, 48;

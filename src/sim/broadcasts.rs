@@ -28,11 +28,18 @@ struct Asked {
     holders: ProcessSet,
 }
 
+/// What was ever told of a delivery log, by position. The disk does not know: there it may be trimmed.
+pub(super) type Told = BTreeMap<u64, Record>;
+
+/// One past the last position that was ever told.
+pub(super) fn end(told: &Told) -> u64 {
+    told.last_key_value().map_or(0, |(position, _)| position + 1)
+}
+
 /// What one process was seen to deliver.
 #[derive(Clone, Debug, Default)]
 struct Seen {
-    /// By position, from the first that was ever told on.
-    log: BTreeMap<u64, Record>,
+    log: Told,
     delivered: BTreeMap<Number, u64>,
     /// Numbers that are lost to it, by origin.
     gaps: Vec<(ProcessId, u64, u64)>,
@@ -49,13 +56,6 @@ struct Seen {
     stored: u64,
     /// Whether its disk lost its memory: it counts nowhere.
     forgot: bool,
-}
-
-impl Seen {
-    /// One past the last position that was ever told.
-    fn ever_told(&self) -> u64 {
-        self.log.last_key_value().map_or(0, |(position, _)| position + 1)
-    }
 }
 
 /// The deliveries of all processes.
@@ -154,7 +154,7 @@ impl Broadcasts {
     /// Something became durable at a process: messages that it relays, or has delivered, perhaps.
     pub(super) fn stored(&mut self, p: ProcessId, disk: &SimDisk) -> Verdict {
         let seen = &mut self.seen[p.index()];
-        let (first, told) = (disk.extent(LogId::DELIVERIES).0, seen.ever_told());
+        let (first, told) = (disk.extent(LogId::DELIVERIES).0, end(&seen.log));
         ensure(first <= told, Property::ToldFirst, || {
             format!("{p} keeps deliveries from {first} on, and has told of those below {told} alone")
         })?;
@@ -176,8 +176,8 @@ impl Broadcasts {
         Ok(())
     }
 
-    /// What a process ever told of its delivery log, by position.
-    pub(super) fn log(&self, p: ProcessId) -> &BTreeMap<u64, Record> {
+    /// What a process ever told of its delivery log.
+    pub(super) fn log(&self, p: ProcessId) -> &Told {
         &self.seen[p.index()].log
     }
 

@@ -1,16 +1,14 @@
 //! A subscriber with acknowledged redelivery, and what must hold of what it is delivered.
 
+use super::broadcasts::{self, Told};
 use super::property::{Property, Verdict, ensure};
-use crate::broadcast::{AcknowledgeError, FellOff, Record, SubscribeError};
+use crate::broadcast::{AcknowledgeError, FellOff, SubscribeError};
 use crate::kernel::{Bounds, ProcessId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 /// What a record has beside its message, at most: names, and what the message depends on.
 const RECORD: usize = 256;
-
-/// What was ever told of a delivery log, by position. The disk does not know: there it may be trimmed.
-type Told = BTreeMap<u64, Record>;
 
 /// The subscriber at one process.
 #[derive(Clone, Debug)]
@@ -170,7 +168,7 @@ impl Subscriber {
         self.owed.clear();
         self.pending.clear();
         let (at, FellOff { position, oldest }) = (self.at, fell);
-        let end = log.last_key_value().map_or(0, |(last, _)| last + 1);
+        let end = broadcasts::end(log);
         ensure(again || self.is_full(oldest..end, log), Property::KeptForCursor, || {
             format!("{at} keeps deliveries {oldest}..{end}, and drops {position}, which is not acknowledged")
         })?;
@@ -195,8 +193,7 @@ impl Subscriber {
             return Ok(());
         }
         let lagging = self.owed.range(..kept).next();
-        let full = self.is_full(kept..end, log);
-        ensure(lagging.is_none() || full, Property::KeptForCursor, || {
+        ensure(lagging.is_none() || self.is_full(kept..end, log), Property::KeptForCursor, || {
             format!("{} keeps deliveries {kept}..{end}, and {lagging:?} is not acknowledged", self.at)
         })
     }

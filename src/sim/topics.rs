@@ -19,6 +19,8 @@ use std::collections::BTreeSet;
 const FIRST: RequestId = 1 << 40;
 const GUARANTEES: [Guarantee; 4] =
     [Guarantee::Reliable, Guarantee::Fifo, Guarantee::Causal, Guarantee::BestEffort];
+/// Those of them, the first ones, that somebody subscribes to.
+const SUBSCRIBED: usize = 3;
 /// Topics that there are.
 const TOPICS: usize = 2 * GUARANTEES.len();
 const SUBSCRIBER: &str = "subscriber";
@@ -87,7 +89,7 @@ fn topic(at: ProcessId, guarantee: Guarantee) -> Topic {
 
 /// What the subscriber at a process subscribes to.
 fn subscribed(at: ProcessId) -> Topic {
-    topic(ProcessId(0), GUARANTEES[at.index() % 3])
+    topic(ProcessId(0), GUARANTEES[at.index() % SUBSCRIBED])
 }
 
 impl TopicClients {

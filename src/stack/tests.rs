@@ -185,13 +185,8 @@ struct World {
 impl World {
     fn new(n: usize) -> Self {
         let config = |me: u8| Config {
-            me: ProcessId(me),
-            processes: n,
             configuration: 7,
             disk: 100 + u64::from(me),
-            boot: 1,
-            damaged: false,
-            origin: Origin::Own,
             timing: Timing { heartbeat: 2, election: 10, resend: 4 },
             bounds: Bounds {
                 checkpoint_entries: 20,
@@ -199,7 +194,7 @@ impl World {
                 tail_entries: 5,
                 ..Bounds::default()
             },
-            mutants: Mutants::default(),
+            ..Config::of(me, n)
         };
         let process = |me| Process {
             flight: None,

@@ -33,6 +33,14 @@ impl Process {
         Process(command.spawn().unwrap())
     }
 
+    /// A count of bytes that the kernel tells of the process, such as `VmRSS`, the memory in use.
+    pub fn bytes(&self, what: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id())).unwrap();
+        let mut fields = status.lines().filter_map(|line| line.split_once(':'));
+        let (_, size) = fields.find(|(name, _)| *name == what).expect("the process runs");
+        size.split_whitespace().next().unwrap().parse::<u64>().unwrap() << 10
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_raw(self.0.id() as i32).unwrap(), signal).unwrap();
     }
