@@ -88,6 +88,7 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         | Mutant::ChunkOfAnotherSession
         | Mutant::BootAnew
         | Mutant::MarkAnew
+        | Mutant::ShortSyncTaken
         | Mutant::TrimmedUntold
         | Mutant::StrangersBelieved
         | Mutant::NotRedelivered

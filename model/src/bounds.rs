@@ -15,11 +15,24 @@ pub struct Bounds {
     pub marks: bool,
     /// Whether decided prefixes are compared.
     pub hash: bool,
+    /// Whether an AcceptSync that ends below what is decided here halts.
+    pub short: bool,
+    /// Whether the search begins where all have recorded the first life of all.
+    pub settled: bool,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { ballots: 2, entries: 1, crashes: 0, states: 60_000_000, marks: true, hash: true }
+        Self {
+            ballots: 2,
+            entries: 1,
+            crashes: 0,
+            states: 60_000_000,
+            marks: true,
+            hash: true,
+            short: true,
+            settled: false,
+        }
     }
 }
 

@@ -19,7 +19,11 @@ fn main() {
             "states" => bounds.states = number() as usize * 1_000_000,
             "nomarks" => bounds.marks = false,
             "nohash" => bounds.hash = false,
-            _ => panic!("what is {argument}? ballots, entries, crashes, states (millions), nomarks, nohash"),
+            "noshort" => bounds.short = false,
+            "settled" => bounds.settled = true,
+            _ => panic!(
+                "what is {argument}? ballots, entries, crashes, states (millions), settled, nomarks, nohash, noshort"
+            ),
         }
     }
     println!("{}", search::search(&bounds));

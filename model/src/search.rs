@@ -1,8 +1,8 @@
 //! Breadth first, so that a violation comes with a shortest way to it.
 
 use crate::bounds::Bounds;
-use crate::state::State;
-use crate::steps::steps;
+use crate::state::{PROCESSES, State};
+use crate::steps::{hello, steps};
 use std::collections::HashSet;
 use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
@@ -11,7 +11,7 @@ use std::hash::{BuildHasher, RandomState};
 pub fn search(bounds: &Bounds) -> String {
     // States are told apart by 64 bits: of 10^8 states two are taken for one with a chance of 1 in 4000.
     let hasher = RandomState::new();
-    let initial = State::initial();
+    let initial = initial(bounds);
     let mut seen = HashSet::from([hasher.hash_one(&initial)]);
     // From which state, by which of its steps: to tell the way to a violation.
     let mut origins: Vec<(u32, u16)> = vec![(0, 0)];
@@ -40,6 +40,7 @@ pub fn search(bounds: &Bounds) -> String {
             }
         }
         depth += 1;
+        eprintln!("depth {depth}: {} states, {} of them new", seen.len(), later.len());
         if seen.len() > bounds.states {
             return format!("{bounds:?}\n{} states to depth {depth}, NOT COMPLETE; no violation", seen.len());
         }
@@ -50,6 +51,17 @@ pub fn search(bounds: &Bounds) -> String {
          not: {unknown}, with a process that halted: {halts}; no violation",
         seen.len()
     )
+}
+
+/// All have booted; with `settled`, everybody has recorded that.
+fn initial(bounds: &Bounds) -> State {
+    let mut state = State::initial();
+    for p in 0..PROCESSES {
+        for q in (0..PROCESSES).filter(|q| bounds.settled && *q != p) {
+            state = hello(&state, p, q, bounds);
+        }
+    }
+    state
 }
 
 fn found(
@@ -67,7 +79,7 @@ fn found(
         at = from;
     }
     let mut text = format!("{bounds:?}\n{states} states; VIOLATION {violation}\n");
-    let mut state = State::initial();
+    let mut state = initial(bounds);
     for (number, step) in way.iter().rev().enumerate() {
         let (words, next) =
             steps(&state, bounds).expect("the way was gone before").swap_remove(usize::from(*step));

@@ -1,6 +1,7 @@
 //! What there is: processes, their disks, and what they have said.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 /// Processes: any two of them are a majority.
 pub const PROCESSES: usize = 3;
@@ -119,7 +120,7 @@ pub enum Message {
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct State {
     pub processes: [Process; PROCESSES],
-    pub said: BTreeSet<Message>,
+    pub said: BTreeSet<Rc<Message>>,
     /// The copy of the victim's disk.
     pub copy: Option<Disk>,
     /// Once the copy was put back: whether everyone else knew durably better.
@@ -138,6 +139,11 @@ impl State {
             state.processes[p].boot(state.lives);
         }
         state
+    }
+
+    /// Something is said.
+    pub fn say(&mut self, message: Message) {
+        self.said.insert(Rc::new(message));
     }
 
     /// What does not hold, if anything.

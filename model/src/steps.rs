@@ -57,7 +57,7 @@ fn alone(s: &State, p: usize, bounds: &Bounds, next: &mut Vec<Next>) {
             process.role = Role::Candidate;
             process.commit();
             let prefix = process.prefix();
-            t.said.insert(Message::Prepare { n, prefix });
+            t.say(Message::Prepare { n, prefix });
             next.push((format!("{p} stands in {n}"), t));
         }
     }
@@ -68,13 +68,13 @@ fn alone(s: &State, p: usize, bounds: &Bounds, next: &mut Vec<Next>) {
         process.disk.log.push(n);
         process.commit();
         let log = process.disk.log.clone();
-        t.said.insert(Message::Accept { n, log });
+        t.say(Message::Accept { n, log });
         next.push((format!("{p} proposes in {n}"), t));
     }
 }
 
 /// `q` records the life of `p`, or says that it has lost its memory.
-fn hello(s: &State, p: usize, q: usize, bounds: &Bounds) -> State {
+pub fn hello(s: &State, p: usize, q: usize, bounds: &Bounds) -> State {
     let mut t = s.clone();
     let (began, life) = (s.processes[p].began, s.processes[p].life);
     let answers = &mut t.processes[q];
@@ -132,10 +132,16 @@ fn heard(s: &State, message: &Message, bounds: &Bounds, next: &mut Vec<Next>) ->
                 let mut t = s.clone();
                 let mut log = process.disk.log[..usize::from(*from)].to_vec();
                 log.extend(suffix);
-                if bounds.hash && !(agree(prefix, &process.prefix()) && agree(&log, &process.prefix())) {
+                let falls_short = log.len() < usize::from(process.decided);
+                let differs = !(agree(prefix, &process.prefix()) && agree(&log, &process.prefix()));
+                if bounds.hash && differs || bounds.short && falls_short {
                     t.processes[*to].halted = true;
                     next.push((format!("{to} halts: its prefix is not that of the leader of {n}"), t));
                     return Ok(());
+                }
+                // What is decided stays, as in the acceptor.
+                if falls_short {
+                    log = process.prefix();
                 }
                 overwrites(process, &log)?;
                 let process = &mut t.processes[*to];
@@ -165,11 +171,12 @@ fn heard(s: &State, message: &Message, bounds: &Bounds, next: &mut Vec<Next>) ->
             let leader = bounds.owner(*n);
             let process = &s.processes[leader];
             let leads = process.role == Role::Leader && process.disk.acc == *n;
-            if leads && counts(s, leader, stamp.by) && *len > process.decided {
+            let new = *len > process.decided && usize::from(*len) <= process.disk.log.len();
+            if leads && counts(s, leader, stamp.by) && new {
                 let mut t = s.clone();
                 note(&mut t, leader, *stamp);
                 t.processes[leader].decided = *len;
-                t.said.insert(Message::Decide { n: *n, decided: *len });
+                t.say(Message::Decide { n: *n, decided: *len });
                 next.push((format!("{leader} decides {len} in {n}"), t));
             }
         }
@@ -209,7 +216,7 @@ fn stamp(process: &Process, by: usize) -> Stamp {
 fn accepted(t: &mut State, q: usize, n: u8) {
     let process = &t.processes[q];
     let message = Message::Accepted { n, stamp: stamp(process, q), len: process.disk.log.len() as u8 };
-    t.said.insert(message);
+    t.say(message);
 }
 
 fn prepare(
@@ -234,7 +241,7 @@ fn prepare(
         return;
     }
     let promised = |m: &Message| matches!(m, Message::Promise { n: m, stamp, .. } if *m == n && stamp.life == process.life);
-    if s.said.iter().any(promised) {
+    if s.said.iter().any(|m| promised(m)) {
         return;
     }
     let process = &mut t.processes[q];
@@ -243,7 +250,7 @@ fn prepare(
     process.commit();
     let Disk { acc, log, .. } = process.disk.clone();
     let promise = Message::Promise { n, stamp: stamp(process, q), acc, log, decided: process.decided };
-    t.said.insert(promise);
+    t.say(promise);
     next.push((format!("{q} promises {n}"), t));
 }
 
@@ -268,11 +275,13 @@ fn adopt(
     next: &mut Vec<Next>,
 ) -> Result<(), String> {
     let (n, own) = (t.processes[p].disk.prom, t.processes[p].disk.clone());
-    let (from, log) = match (acc, theirs.len()) > (own.acc, own.log.len()) {
+    let (from, log): (u8, Log) = match (acc, theirs.len()) > (own.acc, own.log.len()) {
         true => (acc, theirs.clone()),
         false => (own.acc, own.log.clone()),
     };
     let own_prefix = t.processes[p].prefix();
+    // What is decided stays, as in the acceptor.
+    let log = if log.len() < own_prefix.len() { own_prefix.clone() } else { log };
     let own_differs = bounds.hash && !agree(&log, &own_prefix);
     if own_differs || left_out(&mut t, by, &log, (theirs, decided), bounds) {
         if t.processes[by.by].life == by.life {
@@ -314,7 +323,7 @@ fn sync(
     }
     let (suffix, prefix) = (log[usize::from(from)..].to_vec(), t.processes[p].prefix());
     let message = Message::AcceptSync { n, to: by.by, life: by.life, from, suffix, prefix };
-    t.said.insert(message);
+    t.say(message);
     next.push((format!("{p} syncs {} in {n}", by.by), t));
 }
 

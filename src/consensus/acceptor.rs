@@ -194,6 +194,30 @@ impl Acceptor {
         (ours != theirs).then_some(Difference { index, ours, theirs })
     }
 
+    /// As [`differs`](Self::differs), of an `AcceptSync`: with `entries` ends the log that its leader
+    /// adopted. That log has all that was chosen in any ballot below. So, while the session lasts, it has all
+    /// that is decided here; where it does not, the leader was elected by a promise of which its promiser
+    /// knows nothing any more:
+    ///
+    /// ```text
+    /// q        promises 2 (len 0) ── put back: promises 1, accepts a ── promises 2 ── hears: a is decided ─┐
+    /// leader 2    └ leads with q's old promise, and an empty log ─────────────┘ AcceptSync(2, from 0, []) ─┘
+    /// ```
+    ///
+    /// There q would keep its a, and say that it holds one entry of ballot 2.
+    pub fn differs_from_adopted(
+        &self,
+        from: u64,
+        entries: &[Bytes],
+        theirs: (u64, u64),
+    ) -> Option<Difference> {
+        let falls_short = from + (entries.len() as u64) < self.decided();
+        if falls_short && !self.config.mutants.on(Mutant::ShortSyncTaken) {
+            return Some(Difference { index: self.decided(), ours: self.hash(), theirs: theirs.1 });
+        }
+        self.differs(from, entries, theirs)
+    }
+
     /// What is durable.
     pub fn durable(&self) -> Durable {
         self.durable

@@ -338,11 +338,11 @@ impl SequencePaxos {
         turn: &mut Turn,
     ) {
         let sound = self.highest.believes(theirs) && is_range(from, entries.len());
-        if sound
-            && matches!(self.role, Role::Follower)
-            && from <= self.acceptor.decided()
-            && !self.must_halt(peer, Ballot::ZERO, (from, &entries), prefix, turn)
-        {
+        if !sound || !matches!(self.role, Role::Follower) || from > self.acceptor.decided() {
+            return;
+        }
+        let difference = self.acceptor.differs(from, &entries, prefix);
+        if !self.must_halt(peer, Ballot::ZERO, difference, turn) {
             self.acceptor.learn(from, entries, theirs, turn);
         }
     }
@@ -389,9 +389,11 @@ impl SequencePaxos {
             Paxos::Prepare { n, acc, len, decided, hash, acked, boot, held } => {
                 if self.has_forgotten(n, acked) {
                     self.notices.push(Notice::Forgot { boot });
-                } else if decided > self.acceptor.decided()
-                    || !self.must_halt(from, n, (0, &[]), (decided, hash), turn)
-                {
+                    return;
+                }
+                let compared = decided <= self.acceptor.decided();
+                let difference = self.acceptor.differs(0, &[], (decided, hash)).filter(|_| compared);
+                if !self.must_halt(from, n, difference, turn) {
                     self.upon_prepare(from, n, (acc, len, decided), held, turn);
                 }
             }

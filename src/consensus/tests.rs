@@ -238,6 +238,51 @@ fn who_is_asked_by_one_that_decided_something_else_halts_and_says_so() {
     assert!(matches!(said[..], [Paxos::Diverged { index: 1, .. }]), "{said:?}");
 }
 
+/// 1 is elected by a promise of 2 that was put back since. In its new life 2 accepts a of ballot 1, promises
+/// ballot 2 to 1, and only then hears that a is decided. Returns what 1 and 2 have decided when all have
+/// spoken, and who halts.
+fn elected_by_a_lost_promise(mutants: Mutants) -> (Vec<Bytes>, Vec<Bytes>, Option<Divergence>) {
+    let mut net = Net::with(3, Bounds::default(), mutants);
+    net.act(1, |p, t| p.stand(t));
+    net.take(1, 0);
+    net.deliver(1, 2);
+    let lost = net.take(2, 1);
+    net.disks[2] = Memory::default();
+    net.crash(2, 2);
+    net.act(0, |p, t| p.stand(t));
+    net.take(0, 1);
+    for _ in 0..2 {
+        net.deliver(0, 2);
+        net.deliver(2, 0);
+    }
+    net.act(0, |p, t| p.propose(vec!["a".into()], t));
+    net.deliver(0, 2);
+    net.deliver(2, 0);
+    assert_eq!(net.decided(0), [Bytes::from("a")]);
+    lost.into_iter().for_each(|frame| net.receive(2, 1, frame));
+    assert!(net.nodes[1].0.leads());
+    net.take(1, 2); // an AcceptSync to the lost life
+    net.act(1, |p, t| p.tick(200, None, ProcessSet::default(), t)); // it asks again
+    net.deliver(1, 2);
+    net.deliver(2, 1);
+    net.act(1, |p, t| p.propose(vec!["b".into()], t));
+    net.deliver(0, 2); // Decide
+    net.deliver(1, 2);
+    net.deliver(2, 1);
+    let divergence = net.divergence(2);
+    (net.decided(1), net.decided(2), divergence)
+}
+
+#[test]
+fn who_knows_more_decided_than_its_leader_adopted_halts() {
+    let (at_leader, here, divergence) = elected_by_a_lost_promise(Mutants::default());
+    assert_eq!((at_leader, here), (vec![], vec!["a".into()]));
+    let divergence = divergence.expect("the log of its leader lacks what is decided");
+    assert_eq!((divergence.peer, divergence.index), (ProcessId(1), 1));
+    let (at_leader, here, divergence) = elected_by_a_lost_promise(Mutants::only(Mutant::ShortSyncTaken));
+    assert_eq!((at_leader, here, divergence), (vec!["b".into()], vec!["a".into()], None));
+}
+
 #[test]
 fn entries_that_follow_another_prefix_are_not_learned() {
     let mut net = Net::apart(&["x"]);

@@ -58,6 +58,7 @@ mutants! {
     CopiedVotes: "a data directory that knows that it is a copy votes",
     MarkForgotten: "a disk that ends before a commit mark that it has shown votes",
     PrefixHashUnchecked: "the hash of a decided prefix is not compared",
+    ShortSyncTaken: "an AcceptSync that ends below what is decided is taken",
     StrangersBelieved: "a formed member forgets what it holds for another's word",
     BootAnew: "a boot that nobody has recorded is not told again",
     MarkAnew: "a boot tells how far the disk has got, also where nobody heard the boot before",

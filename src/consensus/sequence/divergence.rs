@@ -45,17 +45,16 @@ impl Divergence {
 }
 
 impl SequencePaxos {
-    /// Whether the log that `entries` at `from` would make of this one contradicts the decided prefix of
-    /// the peer that sent them. Then this process halts, and tells the peer so.
+    /// Whether this log, as it is or would become, differs from a peer's. Then this process halts, and tells
+    /// the peer so.
     pub(super) fn must_halt(
         &mut self,
         peer: ProcessId,
         n: Ballot,
-        (from, entries): (u64, &[Bytes]),
-        prefix: (u64, u64),
+        difference: Option<Difference>,
         turn: &mut Turn,
     ) -> bool {
-        let Some(difference) = self.acceptor.differs(from, entries, prefix) else { return false };
+        let Some(difference) = difference else { return false };
         turn.send(peer, &Paxos::Diverged { n, index: difference.index, hash: difference.ours });
         self.role = Role::Follower;
         self.notices.push(Notice::Diverged(Divergence::from(peer, difference)));

@@ -103,31 +103,31 @@ impl SequencePaxos {
         if from > len {
             return;
         }
-        let leader = n.process;
         let is_whole = at == from && at.saturating_add(entries.len() as u64) >= end;
         if n == self.acceptor.acc() {
-            if prefix.0 <= len && self.must_halt(leader, n, (len, &[]), prefix, turn) {
+            let difference = self.acceptor.differs(len, &[], prefix).filter(|_| prefix.0 <= len);
+            if self.must_halt(n.process, n, difference, turn) {
                 return;
             }
             self.acceptor.extend(at, entries, decided, turn);
-        } else if is_whole {
-            if self.must_halt(leader, n, (from, &entries), prefix, turn) {
-                return;
-            }
-            self.acceptor.adopt(n, from, entries, decided, turn);
-        } else if self.acceptor.stage(from, at, &entries) {
-            self.asked = Some(self.now);
-            if self.acceptor.staged() < end && !self.config.mutants.on(Mutant::StagedTakenHalf) {
-                return self.ask_for_sync(n, sess, turn);
-            }
-            let Some(run) = self.acceptor.take_staged() else { return };
-            let (from, entries) = (run.from(), run.into_entries());
-            if self.must_halt(leader, n, (from, &entries), prefix, turn) {
-                return;
-            }
-            self.acceptor.adopt(n, from, entries, decided, turn);
         } else {
-            return;
+            let whole = if is_whole {
+                Some((from, entries))
+            } else if self.acceptor.stage(from, at, &entries) {
+                self.asked = Some(self.now);
+                if self.acceptor.staged() < end && !self.config.mutants.on(Mutant::StagedTakenHalf) {
+                    return self.ask_for_sync(n, sess, turn);
+                }
+                self.acceptor.take_staged().map(|run| (run.from(), run.into_entries()))
+            } else {
+                None
+            };
+            let Some((from, entries)) = whole else { return };
+            let difference = self.acceptor.differs_from_adopted(from, &entries, prefix);
+            if self.must_halt(n.process, n, difference, turn) {
+                return;
+            }
+            self.acceptor.adopt(n, from, entries, decided, turn);
         }
         // The end is that of the log that was adopted, or this process' own: whatever this process had shown
         // lies below. What was decided since is awaited too, so that nobody finds a replica that comes back
