@@ -89,6 +89,9 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         | Mutant::BootAnew
         | Mutant::MarkAnew
         | Mutant::ShortSyncTaken
+        | Mutant::CleanedWhole
+        | Mutant::BallotOfAnyLife
+        | Mutant::SuffixWithoutTheCandidates
         | Mutant::TrimmedUntold
         | Mutant::StrangersBelieved
         | Mutant::NotRedelivered
@@ -106,7 +109,6 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         Mutant::HintRestartsAtTheEnd => (P::CompleteHint, All, STEPS, 20),
         Mutant::PositionsByName => (P::StablePositions, All, STEPS, 20),
         Mutant::SessionsKept => (P::BoundedMemory, All, STEPS, 60),
-        Mutant::CleanedWhole => (P::BoundedMemory, All, FEW, 20),
         Mutant::DeliveriesKept => (P::BoundedMemory, All, 3 * STEPS, 20),
         Mutant::TrimmedUnacknowledged => (P::KeptForCursor, All, STEPS, 20),
         Mutant::RedeliveredAfterStop => (P::Stop, All, STEPS, 20),
@@ -129,7 +131,6 @@ fn trial(mutant: Mutant) -> Option<Trial> {
     };
     // What chance seldom brings about is looked for where it is known to come.
     let first = match mutant {
-        Mutant::CleanedWhole => 260,
         Mutant::ReadIndexEarly => 100,
         Mutant::SyncWithoutSession => 500,
         _ => 0,

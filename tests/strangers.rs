@@ -93,7 +93,7 @@ impl Cluster {
 
 /// All that a member could say to break another.
 fn lies(line: &Line, process: u8) {
-    let n = Ballot { config: 0, counter: u64::MAX, process: ProcessId(process) };
+    let n = Ballot { counter: u64::MAX, process: ProcessId(process), ..Ballot::ZERO };
     line.lie(&Paxos::Prepare {
         n,
         acc: n,

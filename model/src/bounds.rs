@@ -3,8 +3,10 @@
 /// Bounds of a search.
 #[derive(Clone, Debug)]
 pub struct Bounds {
-    /// Ballots, from 1 on; process 0 owns the odd ones, process 1 the even ones.
+    /// Ballots, from 1 on.
     pub ballots: u8,
+    /// Who stands in each of them; process 0 in the odd ones and process 1 in the even ones, if this is empty.
+    pub owners: Vec<usize>,
     /// Entries of a log.
     pub entries: u8,
     /// Crashes, beside the one after which the disk is put back.
@@ -19,12 +21,15 @@ pub struct Bounds {
     pub short: bool,
     /// Whether the search begins where all have recorded the first life of all.
     pub settled: bool,
+    /// Whether two lives may stand in the same ballot.
+    pub anylife: bool,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
         Self {
             ballots: 2,
+            owners: Vec::new(),
             entries: 1,
             crashes: 0,
             states: 60_000_000,
@@ -32,6 +37,7 @@ impl Default for Bounds {
             hash: true,
             short: true,
             settled: false,
+            anylife: false,
         }
     }
 }
@@ -39,6 +45,7 @@ impl Default for Bounds {
 impl Bounds {
     /// Who stands in a ballot.
     pub fn owner(&self, ballot: u8) -> usize {
-        usize::from(ballot - 1) % 2
+        let at = usize::from(ballot - 1);
+        self.owners.get(at).copied().unwrap_or(at % 2)
     }
 }

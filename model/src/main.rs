@@ -20,9 +20,12 @@ fn main() {
             "nomarks" => bounds.marks = false,
             "nohash" => bounds.hash = false,
             "noshort" => bounds.short = false,
+            "owners" => bounds.owners = value.split('-').map(|p| p.parse().expect("a process")).collect(),
+            "anylife" => bounds.anylife = true,
             "settled" => bounds.settled = true,
             _ => panic!(
-                "what is {argument}? ballots, entries, crashes, states (millions), settled, nomarks, nohash, noshort"
+                "what is {argument}? ballots, owners, entries, crashes, states (millions), settled, anylife, \
+                 nomarks, nohash, noshort"
             ),
         }
     }

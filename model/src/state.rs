@@ -58,8 +58,6 @@ pub struct Process {
     pub shown: [u8; PROCESSES],
     /// Who has recorded this life.
     pub acks: BTreeSet<usize>,
-    /// The ballot of a leader that it adopted, and what that one had adopted.
-    pub adopted: (u8, u8),
     pub halted: bool,
 }
 

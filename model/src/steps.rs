@@ -50,7 +50,9 @@ fn alone(s: &State, p: usize, bounds: &Bounds, next: &mut Vec<Next>) {
         return;
     }
     for n in process.disk.prom + 1..=bounds.ballots {
-        if bounds.owner(n) == p {
+        // A ballot names the life that stands in it: no later life stands in the same.
+        let stood = s.said.iter().any(|m| matches!(**m, Message::Prepare { n: m, .. } if m == n));
+        if bounds.owner(n) == p && (bounds.anylife || !stood) {
             let mut t = s.clone();
             let process = &mut t.processes[p];
             process.disk.prom = n;
@@ -120,7 +122,7 @@ fn heard(s: &State, message: &Message, bounds: &Bounds, next: &mut Vec<Next>) ->
                 note(&mut t, leader, *stamp);
                 match process.role {
                     Role::Candidate => adopt(t, leader, *stamp, (*acc, log, *decided), bounds, next)?,
-                    Role::Leader => sync(t, leader, *stamp, (*acc, log, *decided), bounds, next),
+                    Role::Leader => sync(t, leader, *stamp, (log, *decided), bounds, next),
                     Role::Follower => {}
                 }
             }
@@ -275,9 +277,9 @@ fn adopt(
     next: &mut Vec<Next>,
 ) -> Result<(), String> {
     let (n, own) = (t.processes[p].disk.prom, t.processes[p].disk.clone());
-    let (from, log): (u8, Log) = match (acc, theirs.len()) > (own.acc, own.log.len()) {
-        true => (acc, theirs.clone()),
-        false => (own.acc, own.log.clone()),
+    let log: Log = match (acc, theirs.len()) > (own.acc, own.log.len()) {
+        true => theirs.clone(),
+        false => own.log.clone(),
     };
     let own_prefix = t.processes[p].prefix();
     // What is decided stays, as in the acceptor.
@@ -292,7 +294,6 @@ fn adopt(
     }
     overwrites(&t.processes[p], &log)?;
     let process = &mut t.processes[p];
-    process.adopted = (from, log.len() as u8);
     process.disk.log = log;
     process.disk.acc = n;
     process.role = Role::Leader;
@@ -307,7 +308,7 @@ fn sync(
     mut t: State,
     p: usize,
     by: Stamp,
-    (acc, theirs, decided): (u8, &Log, u8),
+    (theirs, decided): (&Log, u8),
     bounds: &Bounds,
     next: &mut Vec<Next>,
 ) {
@@ -316,8 +317,7 @@ fn sync(
         next.push((format!("{p} tells {} that it has decided something else", by.by), t));
         return;
     }
-    let (n, (from, len)) = (t.processes[p].disk.acc, t.processes[p].adopted);
-    let from = if acc == from { (theirs.len() as u8).min(len).max(decided) } else { decided };
+    let (n, from) = (t.processes[p].disk.acc, decided);
     if usize::from(from) > log.len() {
         return;
     }

@@ -12,8 +12,8 @@
 //! one place. **On recovery** all that is kept is told again.
 //!
 //! Retention is bounded: what exceeds `bounds.delivery_entries` and `bounds.delivery_bytes` is
-//! trimmed, oldest first, once whoever has a name here has acknowledged it; what exceeds twice as
-//! much is trimmed in any case. So that what is trimmed is never delivered again, the numbers of
+//! trimmed at the next tick, oldest first, once whoever has a name here has acknowledged it; what exceeds
+//! twice as much is trimmed in any case, without waiting for a tick. So that what is trimmed is never delivered again, the numbers of
 //! everything delivered are stored with the trim: a watermark and a window for each origin.
 //!
 //! Nothing is trimmed before it is told. A trim that knew nothing of what was told could end a
@@ -112,7 +112,7 @@ impl Sum {
     }
 }
 
-/// Windows of undelivered messages that may come between two ticks.
+/// Windows of undelivered messages that may come until a process hears what was told.
 const FRESH: usize = 8;
 
 /// The delivery log of one process.
@@ -185,9 +185,9 @@ impl Deliveries {
         Ok(deliveries)
     }
 
-    /// Deliveries: twice `delivery_entries` of `delivery_bytes`, where a subscriber lags; what came since
-    /// the last tick, of every process a few windows of undelivered ones; and what is not told, which is
-    /// as much.
+    /// Deliveries: twice `delivery_entries` of `delivery_bytes`, where a subscriber lags; and of every
+    /// process a few windows of undelivered ones, which came since the process asked what was told, and as
+    /// many since it asked again.
     pub fn memory(&self) -> Memory {
         let Bounds { delivery_entries, delivery_bytes, undelivered, message_bytes, .. } = self.config.bounds;
         let one = SLOT + Bounds::MESSAGE_HEADER;
@@ -268,12 +268,20 @@ impl Deliveries {
         self.told = self.told.max(end);
     }
 
+    /// Whether the log exceeds twice its bounds, and no question what was told is under way.
+    pub fn is_over(&self) -> bool {
+        let Bounds { delivery_entries, delivery_bytes, .. } = self.config.bounds;
+        let over = self.len() - self.first() > 2 * delivery_entries || self.log.bytes() > 2 * delivery_bytes;
+        over && self.asked <= self.told
+    }
+
     /// Drops what retention does not keep and was told. From `wanted` on nothing is acknowledged yet.
     /// Whether anything was dropped.
     pub fn trim(&mut self, wanted: u64, turn: &mut Turn) -> bool {
         let bounds = &self.config.bounds;
         let (entries, bytes) = (bounds.delivery_entries, bounds.delivery_bytes);
-        let exceeds = self.beyond(entries, bytes).min(wanted).max(self.beyond(2 * entries, 2 * bytes));
+        let exceeds =
+            self.beyond(entries, bytes, wanted).max(self.beyond(2 * entries, 2 * bytes, self.len()));
         if exceeds > self.asked && self.begun {
             self.asked = self.len() - self.news.len() as u64;
             turn.send(self.config.me, &BroadcastMessage::Told { end: self.asked });
@@ -305,11 +313,11 @@ impl Deliveries {
         true
     }
 
-    /// The first position, such that what follows it stays within bounds.
-    fn beyond(&self, entries: u64, bytes: usize) -> u64 {
+    /// The first position such that what follows stays within bounds, or else `limit`.
+    fn beyond(&self, entries: u64, bytes: usize, limit: u64) -> u64 {
         let mut first = self.first();
         let mut size = self.log.bytes();
-        while self.len() - first > entries || size > bytes {
+        while first < limit && (self.len() - first > entries || size > bytes) {
             let Some(oldest) = self.log.get(first) else { break };
             size -= oldest.len();
             first += 1;

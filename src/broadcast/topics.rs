@@ -156,6 +156,10 @@ impl Topics {
             }
         }
         self.waiting.values_mut().for_each(|(_, patience)| *patience -= 1);
+        self.trim(turn);
+    }
+
+    fn trim(&mut self, turn: &mut Turn) {
         if self.deliveries.trim(self.redelivery.wanted(), turn) {
             self.redelivery.upon_trimmed(&self.deliveries, turn);
         }
@@ -181,6 +185,9 @@ impl Topics {
             if !(any || released) {
                 break;
             }
+        }
+        if self.deliveries.is_over() {
+            self.trim(turn);
         }
         if let Some((first, records)) = self.deliveries.take_news() {
             records.iter().for_each(|record| self.upon_delivered(record));

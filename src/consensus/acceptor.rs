@@ -34,10 +34,10 @@ pub struct Durable {
 pub struct Difference {
     /// The length.
     pub index: u64,
-    /// The hash of so many entries here.
-    pub ours: u64,
+    /// The hash of so many entries here; none where there are fewer.
+    pub ours: Option<u64>,
     /// And there.
-    pub theirs: u64,
+    pub theirs: Option<u64>,
 }
 
 /// The last promise, and what of its answer has come: it is staged in no log, and goes with the
@@ -172,7 +172,8 @@ impl Acceptor {
             if self.log.get(index).is_some_and(|own| own != entry)
                 && let (Some(below), Some(ours)) = (self.hash_at(index), self.hash_at(index + 1))
             {
-                return Some(Difference { index: index + 1, ours, theirs: link(below, entry) });
+                let (ours, theirs) = (Some(ours), Some(link(below, entry)));
+                return Some(Difference { index: index + 1, ours, theirs });
             }
         }
         let (index, theirs) = theirs;
@@ -187,24 +188,27 @@ impl Acceptor {
             let (end, ours) = beyond.fold((self.decided(), self.hash()), |(n, h), e| (n + 1, link(h, e)));
             // What is decided is in every log that is adopted: who lacks it differs, too.
             if end < index {
-                return Some(Difference { index, ours, theirs });
+                return Some(Difference { index, ours: None, theirs: Some(theirs) });
             }
             ours
         };
-        (ours != theirs).then_some(Difference { index, ours, theirs })
+        (ours != theirs).then_some(Difference { index, ours: Some(ours), theirs: Some(theirs) })
     }
 
-    /// As [`differs`](Self::differs), of an `AcceptSync`: with `entries` ends the log that its leader
-    /// adopted. That log has all that was chosen in any ballot below. So, while the session lasts, it has all
-    /// that is decided here; where it does not, the leader was elected by a promise of which its promiser
-    /// knows nothing any more:
+    /// As [`differs`](Self::differs), of the `AcceptSync` of ballot n that answers the last promise.
+    ///
+    /// The log that it makes of this one must reach to the end of what is decided here. That was chosen in a
+    /// ballot below n, and is in the log that the leader adopted; or it was known when the promise was given,
+    /// and lies below `from`; who learns more ends the session. Where the log is shorter, the leader was
+    /// elected by promises that lack what a promiser accepted or promised in a life that was lost since:
     ///
     /// ```text
     /// q        promises 2 (len 0) ── put back: promises 1, accepts a ── promises 2 ── hears: a is decided ─┐
     /// leader 2    └ leads with q's old promise, and an empty log ─────────────┘ AcceptSync(2, from 0, []) ─┘
     /// ```
     ///
-    /// There q would keep its a, and say that it holds one entry of ballot 2.
+    /// There q would keep its a, and say that it holds one entry of ballot 2. With five processes the disk
+    /// that was put back may be another one's.
     pub fn differs_from_adopted(
         &self,
         from: u64,
@@ -213,7 +217,7 @@ impl Acceptor {
     ) -> Option<Difference> {
         let falls_short = from + (entries.len() as u64) < self.decided();
         if falls_short && !self.config.mutants.on(Mutant::ShortSyncTaken) {
-            return Some(Difference { index: self.decided(), ours: self.hash(), theirs: theirs.1 });
+            return Some(Difference { index: self.decided(), ours: Some(self.hash()), theirs: None });
         }
         self.differs(from, entries, theirs)
     }
@@ -259,7 +263,9 @@ impl Acceptor {
     pub fn stage(&mut self, from: u64, at: u64, chunk: &[Bytes]) -> bool {
         let limit = self.config.bounds.run_bytes();
         let Some(pledge) = &mut self.pledge else { return false };
-        pledge.staged.get_or_insert_with(|| Run::new(from)).take(at, chunk, limit)
+        let staged = pledge.staged.get_or_insert_with(|| Run::new(from));
+        staged.skip_to(from);
+        staged.take(at, chunk, limit)
     }
 
     /// What is staged, to be taken into the log.

@@ -26,7 +26,8 @@ pub struct Promise {
 /// What a promise brings of the promiser's log.
 #[derive(Clone, Debug)]
 pub struct Suffix {
-    /// Where what the candidate lacks starts.
+    /// Where it starts: what lies below is decided at the promiser, or at the candidate, and compared by
+    /// its hash.
     pub from: u64,
     /// The index of the first entry.
     pub at: u64,
@@ -52,9 +53,9 @@ impl Offer {
         self.run.upto() >= self.promise.len
     }
 
-    /// The ballot of its log, and the suffix.
-    pub fn log(&self) -> (Ballot, Run) {
-        (self.promise.acc, self.run.clone())
+    /// The suffix.
+    pub fn suffix(&self) -> Run {
+        self.run.clone()
     }
 }
 
@@ -110,6 +111,7 @@ impl Candidate {
         if promise.decided > offer.promise.decided {
             (offer.promise.decided, offer.promise.hash) = (promise.decided, promise.hash);
         }
+        offer.run.skip_to(*start);
         let brought = offer.run.take(*at, entries, limit);
         let best = self.best().map(|(p, _)| p);
         for (_, other) in self.offers.iter_mut().filter(|(p, _)| Some(**p) != best) {

@@ -44,8 +44,6 @@ pub struct Leader {
     config: Config,
     /// The ballot.
     pub n: Ballot,
-    /// The ballot of the log that was adopted.
-    adopted_acc: Ballot,
     /// The length of the log that was adopted.
     adopted_len: u64,
     /// Whether the adoption is durable. Until then it neither proposes nor syncs anyone.
@@ -66,11 +64,11 @@ pub struct Leader {
 }
 
 impl Leader {
-    /// Leads in `n`, having adopted a log of `adopted_len` entries of ballot `adopted_acc`.
+    /// Leads in `n`, having adopted a log of `adopted_len` entries.
     pub fn new(
         config: Config,
         n: Ballot,
-        adopted: (Ballot, u64),
+        adopted_len: u64,
         promises: BTreeMap<ProcessId, Promise>,
         now: Ticks,
     ) -> Self {
@@ -78,8 +76,7 @@ impl Leader {
         Self {
             config,
             n,
-            adopted_acc: adopted.0,
-            adopted_len: adopted.1,
+            adopted_len,
             ready: false,
             followers,
             waiting: promises,
@@ -150,9 +147,6 @@ impl Leader {
         }
         let from = if promise.acc == self.n || self.config.mutants.on(Mutant::SyncFromTheEnd) {
             promise.len
-        } else if promise.acc == self.adopted_acc {
-            // A promiser that learned decided entries may hold more of them than were adopted.
-            promise.len.min(self.adopted_len).max(promise.decided)
         } else {
             promise.decided
         };

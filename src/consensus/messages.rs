@@ -152,8 +152,8 @@ pub enum Paxos {
         n: Ballot,
         /// A length of the decided prefix at which the two differ.
         index: u64,
-        /// The hash of the sender's prefix of that length.
-        hash: u64,
+        /// The hash of the sender's prefix of that length; none where its log is shorter.
+        hash: Option<u64>,
     },
     /// To oneself: this much is durable.
     Durable {

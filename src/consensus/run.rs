@@ -50,6 +50,14 @@ impl Run {
         self.from + self.entries.len() as u64
     }
 
+    /// Begins anew at `from`, if that lies beyond what is here: whoever sends the run has learned meanwhile
+    /// that what lies below is not needed.
+    pub fn skip_to(&mut self, from: u64) {
+        if from > self.upto() {
+            *self = Self::new(from);
+        }
+    }
+
     /// Takes a chunk, without what is there already. Says whether it brought anything: one behind a
     /// gap does not, nor does one that would make it more than `limit` bytes.
     pub fn take(&mut self, at: u64, chunk: &[Bytes], limit: usize) -> bool {

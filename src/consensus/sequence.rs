@@ -235,7 +235,7 @@ impl SequencePaxos {
     fn resume(&mut self) {
         let (prom, acc) = (self.acceptor.prom(), self.acceptor.acc());
         if prom == acc && prom.process == self.config.me {
-            let leader = Leader::new(self.config.clone(), prom, (acc, 0), BTreeMap::new(), self.now);
+            let leader = Leader::new(self.config.clone(), prom, 0, BTreeMap::new(), self.now);
             self.role = Role::Leader(Box::new(leader));
         }
     }
@@ -257,7 +257,8 @@ impl SequencePaxos {
             return;
         }
         let above = self.highest.seen().max(self.acceptor.prom());
-        let next = above.next(self.config.me).filter(|n| self.highest.believes(*n));
+        let boot = if self.config.mutants.on(Mutant::BallotOfAnyLife) { 0 } else { self.config.boot };
+        let next = above.next(self.config.me, boot).filter(|n| self.highest.believes(*n));
         let Some(n) = next else {
             tracing::error!(process = %self.config.me, %above, "no ballot is left above this one: cannot stand");
             return;
@@ -522,9 +523,9 @@ impl SequencePaxos {
         {
             return;
         }
-        let (acc, run) = match candidate.best() {
-            Some((_, best)) => best.log(),
-            None => (self.acceptor.acc(), Run::new(self.acceptor.log().len())),
+        let run = match candidate.best() {
+            Some((_, best)) => best.suffix(),
+            None => Run::new(self.acceptor.log().len()),
         };
         let (from, entries) = (run.from(), run.into_entries());
         if self.leaves_out((from, &entries), turn) {
@@ -545,7 +546,7 @@ impl SequencePaxos {
         self.acceptor.learn_gate(len);
         tracing::info!(process = %self.config.me, ballot = %n, len, decided, "leads");
         let Role::Candidate(candidate) = std::mem::replace(&mut self.role, Role::Follower) else { return };
-        let leader = Leader::new(self.config.clone(), n, (acc, len), candidate.into_promises(), self.now);
+        let leader = Leader::new(self.config.clone(), n, len, candidate.into_promises(), self.now);
         self.role = Role::Leader(Box::new(leader));
     }
 

@@ -58,7 +58,7 @@ impl Net {
 
     fn boot(&self, me: usize, processes: usize, inc: Incarnation) -> (SequencePaxos, Journal<()>) {
         let (bounds, mutants) = (self.bounds, self.mutants);
-        let config = Config { bounds, mutants, ..Config::of(me as u8, processes) };
+        let config = Config { boot: inc, bounds, mutants, ..Config::of(me as u8, processes) };
         let mut paxos = SequencePaxos::start(config.clone(), inc, &self.disks[me].0, 0).unwrap();
         paxos.set_voters(config.members().collect());
         (paxos, Journal::new(Mutants::default()))
@@ -98,7 +98,7 @@ impl Net {
         net.disks[2] = Memory::default();
         net.crash(2, 2);
         net.wires.retain(|(from, to, _)| (*from, *to) == (0, 1) || (*from, *to) == (1, 0));
-        net.act(1, |p, _| p.outranked(Ballot { config: 0, counter: 1, process: ProcessId(0) }));
+        net.act(1, |p, _| p.outranked(ballot(1, 0)));
         net.take(0, 1);
         net.decide(&[1, 2], "y");
         net
@@ -279,8 +279,97 @@ fn who_knows_more_decided_than_its_leader_adopted_halts() {
     assert_eq!((at_leader, here), (vec![], vec!["a".into()]));
     let divergence = divergence.expect("the log of its leader lacks what is decided");
     assert_eq!((divergence.peer, divergence.index), (ProcessId(1), 1));
+}
+
+#[test]
+#[cfg(feature = "mutants")]
+fn mutant_short_sync_taken() {
     let (at_leader, here, divergence) = elected_by_a_lost_promise(Mutants::only(Mutant::ShortSyncTaken));
     assert_eq!((at_leader, here, divergence), (vec!["b".into()], vec!["a".into()], None));
+}
+
+/// 0 leads in a ballot in which 2 accepts x, and its disk is put back. In its new life it stands again, with
+/// the same counter, is elected by 1, and proposes y, of which 2 hears. Returns what 0 and 2 have decided.
+fn two_lives_lead(mutants: Mutants) -> (Vec<Bytes>, Vec<Bytes>) {
+    let mut net = Net::with(3, Bounds::default(), mutants);
+    net.act(0, |p, t| p.stand(t));
+    net.take(0, 1);
+    for _ in 0..2 {
+        net.deliver(0, 2);
+        net.deliver(2, 0);
+    }
+    net.act(0, |p, t| p.propose(vec!["x".into()], t));
+    net.deliver(0, 2);
+    net.take(2, 0);
+    net.disks[0] = Memory::default();
+    net.crash(0, 2);
+    net.act(0, |p, t| p.stand(t));
+    net.deliver(0, 1);
+    net.deliver(1, 0);
+    net.act(0, |p, t| p.propose(vec!["y".into()], t));
+    net.wires.clear();
+    for now in [200, 400] {
+        net.act(0, |p, t| p.tick(now, None, ProcessSet::default(), t));
+        for _ in 0..3 {
+            net.deliver(0, 2);
+            net.deliver(2, 0);
+        }
+    }
+    (net.decided(0), net.decided(2))
+}
+
+#[test]
+fn two_lives_of_a_leader_share_no_ballot() {
+    assert_eq!(two_lives_lead(Mutants::default()), (vec!["y".into()], vec!["y".into()]));
+}
+
+#[test]
+#[cfg(feature = "mutants")]
+fn mutant_ballot_of_any_life() {
+    let shared = two_lives_lead(Mutants::only(Mutant::BallotOfAnyLife));
+    assert_eq!(shared, (vec!["y".into()], vec!["x".into()]));
+}
+
+/// 1 has decided x with 0, whose disk was put back; 0 and 2 go on with y and z, of which 2 does not know
+/// that it is decided. 1 stands. Returns whether it leads 2, and what it says of 2.
+fn candidate_knows_better(mutants: Mutants) -> (bool, Option<ProcessId>) {
+    let mut net = Net::with(3, Bounds::default(), mutants);
+    net.decide(&[0, 1], "x");
+    net.wires.clear();
+    net.disks[0] = Memory::default();
+    net.crash(0, 2);
+    net.act(0, |p, _| p.outranked(ballot(1, 2)));
+    net.act(0, |p, t| p.stand(t));
+    for _ in 0..2 {
+        net.deliver(0, 2);
+        net.deliver(2, 0);
+    }
+    net.act(0, |p, t| p.propose(vec!["y".into(), "z".into()], t));
+    net.deliver(0, 2);
+    net.deliver(2, 0);
+    assert_eq!((net.decided(0).len(), net.decided(2).len()), (2, 0));
+    net.wires.clear();
+    net.act(1, |p, _| p.outranked(ballot(3, 2)));
+    net.act(1, |p, t| p.stand(t));
+    net.deliver(1, 2);
+    net.deliver(2, 1);
+    let told = net
+        .take(1, 2)
+        .iter()
+        .any(|frame| matches!(frame.message(), Ok(Paxos::Diverged { index: 1, hash: Some(_), .. })));
+    (net.nodes[1].0.leads(), told.then_some(ProcessId(2)))
+}
+
+#[test]
+fn a_log_that_contradicts_what_its_candidate_has_decided_is_not_adopted() {
+    assert_eq!(candidate_knows_better(Mutants::default()), (false, Some(ProcessId(2))));
+}
+
+#[test]
+#[cfg(feature = "mutants")]
+fn mutant_suffix_without_the_candidates() {
+    let mixed = candidate_knows_better(Mutants::only(Mutant::SuffixWithoutTheCandidates));
+    assert_eq!(mixed, (true, None));
 }
 
 #[test]
@@ -322,7 +411,7 @@ fn a_late_promise_is_not_amnesia() {
 }
 
 fn ballot(counter: u64, process: u8) -> Ballot {
-    Ballot { config: 0, counter, process: ProcessId(process) }
+    Ballot { counter, process: ProcessId(process), ..Ballot::ZERO }
 }
 
 fn says(net: &mut Net, from: usize, to: usize, message: &Paxos) {

@@ -35,10 +35,11 @@ impl Ballot {
                 && self.process.index() < processes
     }
 
-    /// The ballot of a process that stands above this one; none at the end of all ballots.
-    pub fn next(self, process: ProcessId) -> Option<Self> {
+    /// The ballot of a process that stands above this one, in this boot of it; none at the end of all
+    /// ballots.
+    pub fn next(self, process: ProcessId, boot: u64) -> Option<Self> {
         let counter = self.counter.checked_add(1).filter(|counter| *counter <= MAX_COUNT)?;
-        Some(Self { counter, process, ..self })
+        Some(Self { counter, process, boot, ..self })
     }
 }
 
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     fn ballot(counter: u64) -> Ballot {
-        Ballot { config: 0, counter, process: ProcessId(1) }
+        Ballot { counter, process: ProcessId(1), ..Ballot::ZERO }
     }
 
     #[test]
@@ -105,11 +106,11 @@ mod tests {
         assert!(!highest.believes(Ballot { config: 1, ..ballot(1) }));
         assert!(!highest.believes(Ballot { process: ProcessId(3), ..ballot(1) }));
         assert_eq!(
-            highest.seen().next(ProcessId(2)),
-            Some(Ballot { process: ProcessId(2), ..ballot(MAX_COUNT) })
+            highest.seen().next(ProcessId(2), 5),
+            Some(Ballot { process: ProcessId(2), boot: 5, ..ballot(MAX_COUNT) })
         );
-        assert_eq!(ballot(MAX_COUNT).next(ProcessId(2)), None);
-        assert_eq!(ballot(u64::MAX).next(ProcessId(2)), None, "as an earlier version may have stored it");
+        assert_eq!(ballot(MAX_COUNT).next(ProcessId(2), 5), None);
+        assert_eq!(ballot(u64::MAX).next(ProcessId(2), 5), None, "as an earlier version may have stored it");
     }
 
     #[test]

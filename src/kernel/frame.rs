@@ -14,7 +14,7 @@ use std::fmt;
 use thiserror::Error;
 
 /// The format that this build speaks.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 /// The bytes before the body.
 pub const HEADER: usize = 28;
 /// Where the checksum stands, and where the stamp begins.

@@ -58,6 +58,8 @@ mutants! {
     CopiedVotes: "a data directory that knows that it is a copy votes",
     MarkForgotten: "a disk that ends before a commit mark that it has shown votes",
     PrefixHashUnchecked: "the hash of a decided prefix is not compared",
+    BallotOfAnyLife: "two lives of a process may stand in the same ballot",
+    SuffixWithoutTheCandidates: "a promise brings what its candidate lacks, not what it may have otherwise",
     ShortSyncTaken: "an AcceptSync that ends below what is decided is taken",
     StrangersBelieved: "a formed member forgets what it holds for another's word",
     BootAnew: "a boot that nobody has recorded is not told again",

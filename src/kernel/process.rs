@@ -32,8 +32,9 @@ pub type Incarnation = u64;
 /// A duration or a point in time, counted in ticks of a process.
 pub type Ticks = u64;
 
-/// A round of leadership. Ordered by configuration, then counter, then process, so that two
-/// processes never share one. [`Ballot::ZERO`] is below every ballot that anyone holds.
+/// A round of leadership. Ordered by configuration, then counter, then process, then boot, so that two
+/// processes never share a ballot, nor do two lives of a process whose disk was put back in between.
+/// [`Ballot::ZERO`] is below every ballot that anyone holds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default)]
 pub struct Ballot {
     /// Number of the configuration that the ballot belongs to.
@@ -42,11 +43,13 @@ pub struct Ballot {
     pub counter: u64,
     /// The process that leads in this ballot.
     pub process: ProcessId,
+    /// The number that this process drew at the boot in which it stood.
+    pub boot: u64,
 }
 
 impl Ballot {
     /// Nobody's ballot.
-    pub const ZERO: Ballot = Ballot { config: 0, counter: 0, process: ProcessId(0) };
+    pub const ZERO: Ballot = Ballot { config: 0, counter: 0, process: ProcessId(0), boot: 0 };
 }
 
 impl fmt::Display for Ballot {

@@ -37,7 +37,8 @@ pub(super) fn check(world: &mut World, adversary: &mut Adversary) -> Verdict {
     let Some(leader) = world.members().find(|p| world.role(*p) == Some(Role::Leader)) else { return Ok(()) };
     let n = world.processes.len() as u8;
     let from_leader = |i: u8| ProcessId((leader.0 + i) % n);
-    let copied = from_leader(1);
+    // The leader itself, or who follows it.
+    let copied = from_leader(u8::from(adversary.rng.bool()));
     let knowing: Vec<ProcessId> = (0..=n / 2).map(from_leader).collect();
     let blind = (n / 2 + 1..n).map(from_leader);
     let blind = blind.fold(0, |set, p| set | 1 << p.0);

@@ -243,10 +243,14 @@ impl<M: StateMachine> Stack<M> {
     /// The log: below the checkpoint what is kept for others; above what comes until the next one begins,
     /// and while that is written, of which a piece takes twice what came meanwhile; and what is not decided.
     fn log_memory(&self) -> Memory {
+        Memory { of: Account::Log, bytes: self.paxos.log().bytes(), most: self.log_bytes(3) }
+    }
+
+    /// What the log keeps for others, and so many times what a checkpoint covers.
+    fn log_bytes(&self, checkpoints: usize) -> usize {
         let bounds = &self.config.bounds;
         let kept = bounds.tail_bytes.max(bounds.pinned_bytes);
-        let covered = bounds.checkpoint_bytes + bounds.run_bytes();
-        Memory { of: Account::Log, bytes: self.paxos.log().bytes(), most: kept + 3 * covered }
+        kept + checkpoints * (bounds.checkpoint_bytes + bounds.run_bytes())
     }
 
     /// The ballot of the leader, as far as is known here.
@@ -374,12 +378,7 @@ impl<M: StateMachine> Stack<M> {
         self.source.tick(self.now);
         self.catch_up.take_abandoned().into_iter().for_each(|generation| self.sweeper.add(generation));
         self.machine.maintain();
-        if !turn.is_full() {
-            self.checkpoint(turn, up);
-        }
-        self.trim(turn);
-        self.machine.hold_rows(self.source.pins());
-        turn.collect(self.machine.take_hits());
+        self.keep_up(turn, up);
     }
 
     /// `upon condition`: what follows from what happened, until nothing does.
@@ -436,6 +435,9 @@ impl<M: StateMachine> Stack<M> {
         }
         self.topics.set_voters(self.members.voters());
         self.topics.settle(turn).into_iter().for_each(|told| up.expose(Indication::Topics(told)));
+        if self.log_is_over() {
+            self.keep_up(turn, up);
+        }
     }
 
     /// Whether what grows is refused, here and at the head of the log: space is short, as of the

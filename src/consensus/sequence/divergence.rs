@@ -23,19 +23,24 @@ use thiserror::Error;
 
 /// Two decided prefixes differ: this process's and a peer's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
-#[error(
-    "the first {index} decided entries of the log are not those of {peer}: their hash is {ours:016x} here and \
-     {theirs:016x} there"
-)]
+#[error("the first {index} decided entries of the log are not those of {peer}: {}, {}", here(*ours), there(*theirs))]
 pub struct Divergence {
     /// The peer.
     pub peer: ProcessId,
     /// A length at which the prefixes differ.
     pub index: u64,
-    /// The hash here.
-    pub ours: u64,
-    /// The hash there.
-    pub theirs: u64,
+    /// The hash here; none where fewer entries are known to be decided.
+    pub ours: Option<u64>,
+    /// The hash there, likewise.
+    pub theirs: Option<u64>,
+}
+
+fn here(hash: Option<u64>) -> String {
+    hash.map_or("there are fewer here".into(), |hash| format!("their hash is {hash:016x} here"))
+}
+
+fn there(hash: Option<u64>) -> String {
+    hash.map_or("fewer there".into(), |hash| format!("{hash:016x} there"))
 }
 
 impl Divergence {
@@ -57,6 +62,8 @@ impl SequencePaxos {
         let Some(difference) = difference else { return false };
         turn.send(peer, &Paxos::Diverged { n, index: difference.index, hash: difference.ours });
         self.role = Role::Follower;
+        // After a restart it is compared again.
+        self.acceptor.store_decided(turn);
         self.notices.push(Notice::Diverged(Divergence::from(peer, difference)));
         true
     }
@@ -91,15 +98,19 @@ impl SequencePaxos {
     }
 
     /// A peer says that it differs. Who would follow it looks, and halts; who does not says so.
-    pub(super) fn upon_diverged(&mut self, peer: ProcessId, n: Ballot, (index, theirs): (u64, u64)) {
+    pub(super) fn upon_diverged(&mut self, peer: ProcessId, n: Ballot, (index, theirs): (u64, Option<u64>)) {
         let promised = n > Ballot::ZERO && n == self.acceptor.prom() && n.process == peer;
         let follows = promised && matches!(self.role, Role::Follower);
-        match self.acceptor.hash_at(index).filter(|ours| *ours != theirs) {
-            Some(ours) if follows => {
-                self.notices.push(Notice::Diverged(Divergence { peer, index, ours, theirs }));
-            }
-            Some(ours) => self.say_strange(Divergence { peer, index, ours, theirs }),
-            None => {}
+        let ours = self.acceptor.hash_at(index);
+        let trimmed = ours.is_none() && index <= self.decided();
+        if trimmed || ours == theirs {
+            return;
+        }
+        let divergence = Divergence { peer, index, ours, theirs };
+        if follows && ours.is_some() {
+            self.notices.push(Notice::Diverged(divergence));
+        } else {
+            self.say_strange(divergence);
         }
     }
 

@@ -61,16 +61,18 @@ impl SequencePaxos {
             return;
         }
         let (their_acc, their_len, their_decided) = theirs;
+        let mutants = self.config.mutants;
         let log = self.acceptor.log();
         let (mut acc, mut len, decided) = (self.acceptor.acc(), log.len(), self.acceptor.decided());
-        if self.config.mutants.on(Mutant::PromiseIgnoresQueue) {
+        if mutants.on(Mutant::PromiseIgnoresQueue) {
             let durable = self.acceptor.durable();
             (acc, len) = (durable.acc, durable.len.min(len).max(decided));
         }
         let more = (acc, len) > (their_acc, their_len);
-        let start = match (more, acc == their_acc) {
-            (true, true) => their_len.min(len),
-            (true, false) => their_decided.min(len),
+        // Of what either takes for decided the candidate sees all that stands here.
+        let start = match (more, mutants.on(Mutant::SuffixWithoutTheCandidates)) {
+            (true, false) => their_decided.min(decided),
+            (true, true) => their_decided.min(len),
             (false, _) => len,
         };
         let stands = n == self.acceptor.prom();

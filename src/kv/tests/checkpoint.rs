@@ -161,10 +161,11 @@ fn an_endless_run_of_overwrites_with_compaction_needs_bounded_disk_and_memory() 
     assert_eq!(values(&store.range(range("cold", ""))), ["stays"]);
 }
 
-#[test]
-fn what_was_compacted_delays_no_checkpoint_for_long_and_goes_all_the_same() {
+/// Compacts 2,000 versions away, and makes 60 checkpoints. Returns the store, and of how many pieces each was.
+fn checkpoints_after_compaction(mutants: Mutants) -> (Store, Vec<usize>) {
     let mut store = Store::default();
     store.machine.bounds.checkpoint_bytes = 20_000;
+    store.machine.mutants = mutants;
     for n in 0..2000 {
         store.put(&format!("key {}", n % 20), &"x".repeat(100));
     }
@@ -182,6 +183,19 @@ fn what_was_compacted_delays_no_checkpoint_for_long_and_goes_all_the_same() {
         pieces.push(steps);
         let _ = store.disk.boot().expect("what is on disk has the digest of the checkpoint");
     }
+    (store, pieces)
+}
+
+#[test]
+#[cfg(feature = "mutants")]
+fn mutant_cleaned_whole() {
+    let (_, pieces) = checkpoints_after_compaction(Mutants::only(Mutant::CleanedWhole));
+    assert!(pieces.iter().max() > Some(&22), "{pieces:?}");
+}
+
+#[test]
+fn what_was_compacted_delays_no_checkpoint_for_long_and_goes_all_the_same() {
+    let (mut store, pieces) = checkpoints_after_compaction(Mutants::default());
     assert!(pieces.iter().max() <= Some(&22), "{pieces:?}");
     assert!(pieces.iter().filter(|steps| **steps > 15).count() >= 3, "there was much to clean: {pieces:?}");
     assert!(store.machine.size().versions <= 100, "{}", store.machine.size().versions);

@@ -7,8 +7,23 @@ use crate::stack::Indication;
 use crate::stack::sweep::{self, Next};
 
 impl<M: StateMachine> Stack<M> {
+    /// Whether the log grows faster than the ticks come in which it is kept small.
+    pub(super) fn log_is_over(&self) -> bool {
+        self.paxos.log().bytes() > self.log_bytes(2)
+    }
+
+    /// Goes on with a checkpoint, and drops what the last one covers.
+    pub(super) fn keep_up(&mut self, turn: &mut Turn, up: Out<'_, M>) {
+        if !turn.is_full() {
+            self.checkpoint(turn, up);
+        }
+        self.trim(turn);
+        self.machine.hold_rows(self.source.pins());
+        turn.collect(self.machine.take_hits());
+    }
+
     /// Writes a piece of a checkpoint, begins one, or clears away rows that none refers to.
-    pub(super) fn checkpoint(&mut self, turn: &mut Turn, up: Out<'_, M>) {
+    fn checkpoint(&mut self, turn: &mut Turn, up: Out<'_, M>) {
         if self.checkpoints.is_writing() {
             if self.checkpoints.step(&mut self.machine, self.now, turn) {
                 if self.source.is_wanted() {
@@ -41,7 +56,7 @@ impl<M: StateMachine> Stack<M> {
     /// Drops what the log has below the last finished checkpoint, but for a tail for those who lag a
     /// little, and for what follows a snapshot that somebody reads. That one is not waited for however
     /// much there is: who reads it begins again with a newer one.
-    pub(super) fn trim(&mut self, turn: &mut Turn) {
+    fn trim(&mut self, turn: &mut Turn) {
         let (log, bounds) = (self.paxos.log(), &self.config.bounds);
         let checkpoint = self.checkpoints.applied();
         let (mut tail, hit) = self.tail();
