@@ -18,6 +18,7 @@ use kvorum::kernel::{Component, Frame, HEADER, Message, Opened, ProcessId};
 use kvorum::ledger;
 use kvorum::links::LinkMessage;
 use kvorum::register::RegisterMessage;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 use victims::{Victims, commands};
@@ -120,15 +121,40 @@ fn lie(liars: Liars, victims: &mut Victims, rng: &mut Rng) -> Option<(ProcessId,
     let to = (from + rng.u8(1..3)) % 3;
     let frame = match rng.u8(..10) {
         0..6 => {
+            let ballots = victims.ballots();
             let (numbers, mut blobs) = (victims.numbers(liars == Liars::All, rng), victims.blobs.clone());
-            let mut draw = Draw { rng, numbers: &numbers, blobs: &commands(), processes: 3, speaker: from };
+            let mut draw = Draw {
+                rng,
+                numbers: &numbers,
+                blobs: &commands(),
+                processes: 3,
+                speaker: from,
+                ballots: &ballots,
+                next: VecDeque::new(),
+            };
             let ledger: ledger::Command = draw.value();
             blobs.extend([ledger.encode().to_vec(), draw.bytes()]);
-            let mut draw = Draw { rng, numbers: &numbers, blobs: &blobs, processes: 3, speaker: from };
+            let mut draw = Draw {
+                rng,
+                numbers: &numbers,
+                blobs: &blobs,
+                processes: 3,
+                speaker: from,
+                ballots: &ballots,
+                next: VecDeque::new(),
+            };
             let entry: Entry = draw.value();
             blobs.extend([entry.encode().to_vec(), entry.encode().to_vec()]);
             let component = *rng.choice(&Component::ALL).unwrap();
-            let mut draw = Draw { rng, numbers: &numbers, blobs: &blobs, processes: 3, speaker: from };
+            let mut draw = Draw {
+                rng,
+                numbers: &numbers,
+                blobs: &blobs,
+                processes: 3,
+                speaker: from,
+                ballots: &ballots,
+                next: VecDeque::new(),
+            };
             drawn(component, &mut draw)
         }
         6..9 => damaged(rng.choice(&victims.recorded)?, rng)?,

@@ -89,6 +89,7 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         | Mutant::BootAnew
         | Mutant::MarkAnew
         | Mutant::ShortSyncTaken
+        | Mutant::AcceptedAdrift
         | Mutant::CleanedWhole
         | Mutant::BallotOfAnyLife
         | Mutant::SuffixWithoutTheCandidates

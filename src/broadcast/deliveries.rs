@@ -136,6 +136,8 @@ pub struct Deliveries {
     told: u64,
     /// What this process has asked itself about, and will be told.
     asked: u64,
+    /// Whether a question is under way.
+    asking: bool,
 }
 
 impl Deliveries {
@@ -160,6 +162,7 @@ impl Deliveries {
             begun: false,
             told: 0,
             asked: 0,
+            asking: false,
             log,
             config,
         };
@@ -263,16 +266,30 @@ impl Deliveries {
         Some((self.len() - news.len() as u64, news))
     }
 
-    /// This process hears from itself that everything below `end` was told.
-    pub fn upon_told(&mut self, end: u64) {
+    /// This process hears from itself that everything below `end` was told. Whether the log exceeds twice
+    /// its bounds, and is to be trimmed at once.
+    pub fn upon_told(&mut self, end: u64) -> bool {
         self.told = self.told.max(end);
+        self.asking = false;
+        self.exceeds_twice()
     }
 
-    /// Whether the log exceeds twice its bounds, and no question what was told is under way.
-    pub fn is_over(&self) -> bool {
+    fn exceeds_twice(&self) -> bool {
         let Bounds { delivery_entries, delivery_bytes, .. } = self.config.bounds;
-        let over = self.len() - self.first() > 2 * delivery_entries || self.log.bytes() > 2 * delivery_bytes;
-        over && self.asked <= self.told
+        self.len() - self.first() > 2 * delivery_entries || self.log.bytes() > 2 * delivery_bytes
+    }
+
+    /// Asks what was told, if the log exceeds twice its bounds and no question is under way.
+    pub fn ask_if_over(&mut self, turn: &mut Turn) {
+        if self.exceeds_twice() && !self.asking && self.begun {
+            self.ask(turn);
+        }
+    }
+
+    fn ask(&mut self, turn: &mut Turn) {
+        self.asking = true;
+        self.asked = self.len() - self.news.len() as u64;
+        turn.send(self.config.me, &BroadcastMessage::Told { end: self.asked });
     }
 
     /// Drops what retention does not keep and was told. From `wanted` on nothing is acknowledged yet.
@@ -283,8 +300,7 @@ impl Deliveries {
         let exceeds =
             self.beyond(entries, bytes, wanted).max(self.beyond(2 * entries, 2 * bytes, self.len()));
         if exceeds > self.asked && self.begun {
-            self.asked = self.len() - self.news.len() as u64;
-            turn.send(self.config.me, &BroadcastMessage::Told { end: self.asked });
+            self.ask(turn);
         }
         let before = match self.config.mutants.on(Mutant::TrimmedUntold) {
             true => exceeds,

@@ -186,9 +186,7 @@ impl Topics {
                 break;
             }
         }
-        if self.deliveries.is_over() {
-            self.trim(turn);
-        }
+        self.deliveries.ask_if_over(turn);
         if let Some((first, records)) = self.deliveries.take_news() {
             records.iter().for_each(|record| self.upon_delivered(record));
             let kept = self.deliveries.first();
@@ -333,7 +331,11 @@ impl Topics {
     pub fn upon_frame(&mut self, from: ProcessId, frame: &Opened, turn: &mut Turn) {
         if let Ok(message) = frame.message::<BroadcastMessage>() {
             match message {
-                BroadcastMessage::Told { end } if from == self.config.me => self.deliveries.upon_told(end),
+                BroadcastMessage::Told { end } if from == self.config.me => {
+                    if self.deliveries.upon_told(end) {
+                        self.trim(turn);
+                    }
+                }
                 message => self.broadcast.upon(from, message, &self.deliveries, turn),
             }
         } else if let Ok(message) = frame.message::<LinkMessage>() {

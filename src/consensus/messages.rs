@@ -62,12 +62,12 @@ pub enum Paxos {
         decided: u64,
         /// The hash of that prefix.
         hash: u64,
-        /// Where what the candidate lacks starts: it reaches up to `len`, if the promiser's (acc, len)
-        /// is the greater.
+        /// Where the suffix starts: at the smaller of both decided prefixes, and it reaches up to `len`, if the
+        /// promiser's (acc, len) is the greater; else at `len`.
         from: u64,
         /// The index of the first entry of `suffix`.
         at: u64,
-        /// A chunk of what the candidate lacks.
+        /// A chunk of the suffix.
         suffix: Vec<Bytes>,
         /// The index behind the last entry that the promiser has staged of the `AcceptSync` that
         /// answers this promise; 0 if none: the next chunk is wanted.
@@ -83,19 +83,19 @@ pub enum Paxos {
         /// The decided prefix of the one who answers.
         decided: u64,
     },
-    /// The log that the new leader adopted, as far as this promiser lacks it: a chunk of it.
+    /// A chunk of the log that the new leader adopted, from this promiser's decided prefix on.
     AcceptSync {
         /// The leader's ballot.
         n: Ballot,
         /// The promise that it answers.
         sess: Session,
-        /// Where what the promiser lacks starts.
+        /// Where the run of chunks starts.
         from: u64,
         /// The index of the first of `entries`.
         at: u64,
         /// The entries of this chunk.
         entries: Vec<Bytes>,
-        /// Where what the promiser lacks ends: what follows goes in an `Accept`.
+        /// Where it ends: what follows goes in an `Accept`.
         end: u64,
         /// The leader's decided prefix.
         decided: u64,

@@ -392,7 +392,8 @@ impl SequencePaxos {
                     self.notices.push(Notice::Forgot { boot });
                     return;
                 }
-                let compared = decided <= self.acceptor.decided();
+                // Who stands too low is not followed, whatever it has decided.
+                let compared = n >= self.acceptor.prom() && decided <= self.acceptor.decided();
                 let difference = self.acceptor.differs(0, &[], (decided, hash)).filter(|_| compared);
                 if !self.must_halt(from, n, difference, turn) {
                     self.upon_prepare(from, n, (acc, len, decided), held, turn);
@@ -423,7 +424,7 @@ impl SequencePaxos {
             }
             Paxos::Decide { n, decided } => {
                 let accepted = n == self.acceptor.acc() || self.config.mutants.on(Mutant::DecideUnaccepted);
-                if accepted && n.process == from && matches!(self.role, Role::Follower) {
+                if accepted && n.process == from && matches!(self.role, Role::Follower) && !self.is_adrift() {
                     self.acceptor.decide(decided);
                 }
             }

@@ -372,6 +372,42 @@ fn mutant_suffix_without_the_candidates() {
     assert_eq!(mixed, (true, None));
 }
 
+/// 1 has decided x with 0, and is put back; 2 promises it a ballot, accepts its empty log, and then learns x of
+/// 0. 1 proposes y. Returns what 1 and 2 have decided.
+fn learned_in_the_ballot_of_another(mutants: Mutants) -> (Vec<Bytes>, Vec<Bytes>) {
+    let mut net = Net::with(3, Bounds::default(), mutants);
+    net.decide(&[0, 1], "x");
+    net.wires.clear();
+    net.disks[1] = Memory::default();
+    net.crash(1, 2);
+    net.act(1, |p, _| p.outranked(ballot(1, 2)));
+    net.act(1, |p, t| p.stand(t));
+    for _ in 0..2 {
+        net.deliver(1, 2);
+        net.deliver(2, 1);
+    }
+    let prefix = (1, net.nodes[0].0.hash_at(1).unwrap());
+    net.act(2, |p, t| p.learn(ProcessId(0), (0, vec!["x".into()]), prefix, ballot(1, 0), t));
+    net.act(1, |p, t| p.propose(vec!["y".into()], t));
+    for _ in 0..4 {
+        net.deliver(1, 2);
+        net.deliver(2, 1);
+    }
+    (net.decided(1), net.decided(2))
+}
+
+#[test]
+fn who_has_learned_accepts_nothing_before_it_promises_again() {
+    assert_eq!(learned_in_the_ballot_of_another(Mutants::default()), (vec![], vec!["x".into()]));
+}
+
+#[test]
+#[cfg(feature = "mutants")]
+fn mutant_accepted_adrift() {
+    let apart = learned_in_the_ballot_of_another(Mutants::only(Mutant::AcceptedAdrift));
+    assert_eq!(apart, (vec!["y".into()], vec!["x".into()]));
+}
+
 #[test]
 fn entries_that_follow_another_prefix_are_not_learned() {
     let mut net = Net::apart(&["x"]);

@@ -218,9 +218,10 @@ impl Bounds {
     }
 
     /// The most that one process sends another in chunks, before that takes it into its log: what is
-    /// decided, up to `sync_bytes`, and what is not.
+    /// decided, up to `sync_bytes` or one entry, and what is not.
     pub const fn run_bytes(&self) -> usize {
-        self.sync_bytes + self.undecided_most()
+        let decided = if self.sync_bytes > self.entry_bytes { self.sync_bytes } else { self.entry_bytes };
+        decided + self.undecided_most()
     }
 
     /// What bounds demand of one another.

@@ -11,7 +11,7 @@ use thiserror::Error;
 
 /// What is stored does not decode: it was written by a newer build, or it is damaged.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("the stored variable {0} does not decode: it is damaged, or a newer kvorum wrote it")]
+#[error("the stored variable {0} does not decode: it is damaged, or another version of kvorum wrote it")]
 pub struct Undecodable(pub String);
 
 /// A durable variable. It reads like its value; its only mutator also records the store in the

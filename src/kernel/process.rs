@@ -61,9 +61,10 @@ impl fmt::Display for Ballot {
     }
 }
 
+/// With the boot, which tells two ballots apart that are written alike.
 impl fmt::Debug for Ballot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        write!(f, "{self}/{:x}", self.boot)
     }
 }
 

@@ -7,7 +7,7 @@ use crate::proto::peer::{Envelope, Hello, Refused, envelope::Body};
 /// The version of the peer protocol that this build speaks. It grows with each new command of the log,
 /// too, and with what a command comes to: who took it for another, or executed what is refused elsewhere,
 /// would have another state.
-pub const PROTOCOL: u32 = 7;
+pub const PROTOCOL: u32 = 8;
 
 /// What a replica says of itself.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -7,6 +7,7 @@ use serde::de::{
     self, DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess,
     SeqAccess, VariantAccess, Visitor,
 };
+use std::collections::VecDeque;
 
 /// What values are made of.
 pub struct Draw<'a> {
@@ -19,6 +20,10 @@ pub struct Draw<'a> {
     pub processes: u8,
     /// Who speaks: its own name is right more often than another's.
     pub speaker: u8,
+    /// Ballots that mean something: their fields in order.
+    pub ballots: &'a [[u64; 4]],
+    /// What is drawn next, in this order: the fields of a ballot that is drawn as a whole.
+    pub next: VecDeque<u64>,
 }
 
 impl Draw<'_> {
@@ -27,6 +32,9 @@ impl Draw<'_> {
     }
 
     pub fn number(&mut self) -> u64 {
+        if let Some(next) = self.next.pop_front() {
+            return next;
+        }
         let rng = &mut self.rng;
         match rng.u8(..20) {
             0 | 1 => 0,
@@ -49,6 +57,9 @@ impl Draw<'_> {
     }
 
     fn small(&mut self) -> u8 {
+        if let Some(next) = self.next.pop_front() {
+            return next as u8;
+        }
         match self.rng.u8(..20) {
             0 => self.rng.u8(..),
             1 => *self.rng.choice(&[63, 64, 255]).unwrap(),
@@ -197,10 +208,13 @@ impl<'de> Deserializer<'de> for &mut Draw<'_> {
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
-        _: &str,
+        name: &str,
         fields: &[&str],
         visitor: V,
     ) -> Result<V::Value, Error> {
+        if name == "Ballot" && self.rng.bool() {
+            self.next.extend(self.rng.choice(self.ballots).into_iter().flatten());
+        }
         visitor.visit_seq(Items { draw: self, left: fields.len() })
     }
 

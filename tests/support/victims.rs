@@ -278,6 +278,12 @@ impl Victims {
         self.victims.iter().map(|v| v.stack.status()).collect()
     }
 
+    /// The ballots that they have promised or accepted: their fields in order.
+    pub fn ballots(&self) -> Vec<[u64; 4]> {
+        let ballots = self.states().into_iter().flat_map(|status| [status.promised, status.accepted]);
+        ballots.map(|b| [b.config.into(), b.counter, b.process.0.into(), b.boot]).collect()
+    }
+
     /// Numbers that mean something to them, and now and then those of their boots, which whoever is told
     /// of them can use.
     pub fn numbers(&self, boots: bool, rng: &mut Rng) -> Vec<u64> {

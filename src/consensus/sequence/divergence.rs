@@ -11,7 +11,8 @@
 //!
 //! Nobody can know which of the two is right, and nothing may be overwritten until a person has looked. Who
 //! would follow halts: it neither promises, nor takes the leader's log, nor learns. Who leads or stands
-//! goes on, if a majority agrees with it: it tells whose promise it leaves out, and that process halts.
+//! goes on, if a majority agrees with it: it tells whose promise it leaves out, and that process halts, if it
+//! knows itself that it differs.
 
 use super::{Notice, Role, SequencePaxos};
 use crate::consensus::acceptor::Difference;
@@ -36,11 +37,11 @@ pub struct Divergence {
 }
 
 fn here(hash: Option<u64>) -> String {
-    hash.map_or("there are fewer here".into(), |hash| format!("their hash is {hash:016x} here"))
+    hash.map_or("this process has fewer".into(), |hash| format!("their hash is {hash:016x} here"))
 }
 
 fn there(hash: Option<u64>) -> String {
-    hash.map_or("fewer there".into(), |hash| format!("{hash:016x} there"))
+    hash.map_or("that log has fewer".into(), |hash| format!("their hash is {hash:016x} there"))
 }
 
 impl Divergence {
@@ -69,7 +70,7 @@ impl SequencePaxos {
     }
 
     /// Whether the log that `entries` at `from` would make of this one contradicts the decided prefix of
-    /// a promiser, whose promise then counts for nothing: it is told, and halts.
+    /// a promiser, whose promise then counts for nothing: it is told.
     pub(super) fn refuses(
         &mut self,
         peer: ProcessId,

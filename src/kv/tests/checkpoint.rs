@@ -189,7 +189,8 @@ fn checkpoints_after_compaction(mutants: Mutants) -> (Store, Vec<usize>) {
 #[test]
 #[cfg(feature = "mutants")]
 fn mutant_cleaned_whole() {
-    let (_, pieces) = checkpoints_after_compaction(Mutants::only(Mutant::CleanedWhole));
+    let mutants = Mutants::only(crate::kernel::Mutant::CleanedWhole);
+    let (_, pieces) = checkpoints_after_compaction(mutants);
     assert!(pieces.iter().max() > Some(&22), "{pieces:?}");
 }
 

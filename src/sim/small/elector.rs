@@ -8,7 +8,7 @@
 use crate::broadcast::TotalOrderMessage;
 use crate::consensus::{Detector, Facts, Notice, SequencePaxos};
 use crate::kernel::{
-    Ballot, Component, Config, Held, Incarnation, Mutant, Opened, ProcessId, Protocol, Stored, Ticks, Turn,
+    Ballot, Component, Config, Held, Incarnation, Opened, ProcessId, Protocol, Stored, Ticks, Turn,
     Undecodable, Upon,
 };
 use bytes::Bytes;
@@ -101,9 +101,7 @@ impl Elector {
             Component::Detector => {
                 let facts = self.facts();
                 let Ok(message) = frame.message() else { return };
-                if let Some(prom) = self.detector.upon(from, message, &facts, turn)
-                    && !self.config.mutants.on(Mutant::HappyWithoutMajority)
-                {
+                if let Some(prom) = self.detector.upon(from, message, &facts, turn) {
                     self.paxos.outranked(prom);
                 }
             }

@@ -7,7 +7,7 @@ use crate::stack::Indication;
 use crate::stack::sweep::{self, Next};
 
 impl<M: StateMachine> Stack<M> {
-    /// Whether the log grows faster than the ticks come in which it is kept small.
+    /// Whether the log is longer than checkpoints at each tick keep it.
     pub(super) fn log_is_over(&self) -> bool {
         self.paxos.log().bytes() > self.log_bytes(2)
     }
