@@ -39,7 +39,8 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         Mutant::SyncWithoutSession => (P::ClientHistory, All, STEPS, 50),
         Mutant::SyncFromTheEnd => (P::OneValue, All, STEPS, 100),
         Mutant::SyncShortens => (P::Promises, All, STEPS, 40),
-        Mutant::StagedTakenHalf => (P::ChosenStays, All, STEPS, 300),
+        // The process that took half of a log later learns what it lacks.
+        Mutant::StagedTakenHalf => (P::LoudDivergence, All, STEPS, 20),
         Mutant::LeaderNeverGivesUp => (P::Progress, All, FEW, 40),
         Mutant::PromiseIgnoresQueue => (P::ChosenStays, All, STEPS, 300),
         Mutant::ReadIndexEarly => (P::ClientHistory, All, STEPS, 100),
@@ -89,7 +90,7 @@ fn trial(mutant: Mutant) -> Option<Trial> {
         | Mutant::BootAnew
         | Mutant::MarkAnew
         | Mutant::ShortSyncTaken
-        | Mutant::AcceptedAdrift
+        | Mutant::LearnedUncompared
         | Mutant::CleanedWhole
         | Mutant::BallotOfAnyLife
         | Mutant::SuffixWithoutTheCandidates

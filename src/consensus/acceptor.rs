@@ -222,6 +222,28 @@ impl Acceptor {
         self.differs(from, entries, theirs)
     }
 
+    /// Whether this log lacks entries that a peer has decided, though it must have them: the peer has promised
+    /// nothing as high as accRnd, so they were chosen in a ballot below, and are in every log taken in accRnd.
+    /// `prefix` is the length and the hash of the peer's decided prefix.
+    ///
+    /// ```text
+    /// leader 2   put back: has forgotten that x is decided ──────────── proposes y ── counts f, decides y
+    /// f             └ promises 2, takes the empty log ── learns x ──────┴ "one entry is there already"
+    /// ```
+    pub fn lacks(
+        &self,
+        (from, entries): (u64, &[Bytes]),
+        theirs: Ballot,
+        prefix: (u64, u64),
+    ) -> Option<Difference> {
+        if theirs >= *self.acc || self.config.mutants.on(Mutant::LearnedUncompared) {
+            return None;
+        }
+        let is_here = |(index, entry)| index < self.decided() || self.log.get(index) == Some(entry);
+        let all = (from..).zip(entries).all(is_here);
+        (!all).then_some(Difference { index: prefix.0, ours: None, theirs: Some(prefix.1) })
+    }
+
     /// What is durable.
     pub fn durable(&self) -> Durable {
         self.durable

@@ -342,7 +342,8 @@ impl SequencePaxos {
         if !sound || !matches!(self.role, Role::Follower) || from > self.acceptor.decided() {
             return;
         }
-        let difference = self.acceptor.differs(from, &entries, prefix);
+        let lacks = self.acceptor.lacks((from, &entries), theirs, prefix);
+        let difference = self.acceptor.differs(from, &entries, prefix).or(lacks);
         if !self.must_halt(peer, Ballot::ZERO, difference, turn) {
             self.acceptor.learn(from, entries, theirs, turn);
         }
@@ -424,7 +425,7 @@ impl SequencePaxos {
             }
             Paxos::Decide { n, decided } => {
                 let accepted = n == self.acceptor.acc() || self.config.mutants.on(Mutant::DecideUnaccepted);
-                if accepted && n.process == from && matches!(self.role, Role::Follower) && !self.is_adrift() {
+                if accepted && n.process == from && matches!(self.role, Role::Follower) {
                     self.acceptor.decide(decided);
                 }
             }

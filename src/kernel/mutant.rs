@@ -60,7 +60,7 @@ mutants! {
     PrefixHashUnchecked: "the hash of a decided prefix is not compared",
     BallotOfAnyLife: "two lives of a process may stand in the same ballot",
     SuffixWithoutTheCandidates: "a promise brings only what its candidate lacks",
-    AcceptedAdrift: "a process that has learned entries accepts others without a new promise",
+    LearnedUncompared: "entries that were decided before this log was taken need not be in it",
     ShortSyncTaken: "an AcceptSync that ends below what is decided is taken",
     StrangersBelieved: "a formed member forgets what it holds for another's word",
     BootAnew: "a boot that nobody has recorded is not told again",

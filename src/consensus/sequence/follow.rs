@@ -19,23 +19,12 @@ impl SequencePaxos {
             turn.send(from, &Paxos::Nack { prom: self.acceptor.prom() });
             return;
         }
-        if n != self.acceptor.prom() || n != self.acceptor.acc() || self.is_adrift() {
+        if n != self.acceptor.prom() || n != self.acceptor.acc() {
             self.ask_prepare(from, turn);
             return;
         }
         let gap = self.acceptor.extend(index, entries, decided, turn);
         turn.send(from, &Paxos::Accepted { n, len: self.acceptor.log().len(), gap });
-    }
-
-    /// Whether this log may be another one than its leader's, though accRnd is the leader's ballot: the
-    /// process has booted, or learned, since it promised. Its next promise is compared.
-    ///
-    /// ```text
-    /// leader 2   put back: has forgotten that x is decided ── proposes y ── counts f, decides y
-    /// f             └ promises 2, accepts nothing ── learns x ──────────┴ "one entry is there already"
-    /// ```
-    pub(super) fn is_adrift(&self) -> bool {
-        self.acceptor.is_adrift() && !self.config.mutants.on(Mutant::AcceptedAdrift)
     }
 
     pub(super) fn ask_prepare(&mut self, leader: ProcessId, turn: &mut Turn) {
